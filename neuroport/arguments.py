@@ -197,6 +197,29 @@ def whole_number(least: int, error: type[NeuroportError]) -> Check:
     return check
 
 
+def one_of(known: Iterable[Any], error: type[NeuroportError]) -> Check:
+    """Check for one of some values; raises ``error``."""
+
+    def check(value: Any, name: str) -> Any:
+        for each in known:
+            if type(value) is type(each) and value == each:
+                return value
+        raise error(f"{name} is {_short(value)}; use {', '.join(map(str, known))}")
+
+    return check
+
+
+def between(low: float, high: float, error: type[NeuroportError]) -> Check:
+    """Check for a number from ``low`` to ``high``; raises ``error``."""
+
+    def check(value: Any, name: str) -> Any:
+        if isinstance(value, Real) and not isinstance(value, bool) and low <= float(value) <= high:
+            return value
+        raise error(f"{name} is {_short(value)}; give a number from {low:g} to {high:g}")
+
+    return check
+
+
 def positive(error: type[NeuroportError]) -> Check:
     """Check for a finite number above 0; raises ``error``."""
 
@@ -236,11 +259,18 @@ def keyed(error: type[NeuroportError]) -> Check:
     return check
 
 
-def is_flag(value: Any, name: str) -> bool:
-    """True or False; raises a FramesError. A text such as "no" would count as True."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise FramesError(f"{name} is {_short(value)}; give True or False")
-    return bool(value)
+def flag(error: type[NeuroportError]) -> Check:
+    """Check for True or False; raises ``error``. A text such as "no" would count as True."""
+
+    def check(value: Any, name: str) -> bool:
+        if not isinstance(value, (bool, np.bool_)):
+            raise error(f"{name} is {_short(value)}; give True or False")
+        return bool(value)
+
+    return check
+
+
+is_flag = flag(FramesError)
 
 
 def as_results(value: Any, name: str) -> list[Any]:

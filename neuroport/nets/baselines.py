@@ -22,6 +22,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neuroport.arguments import flag, one_of, takes
+from neuroport.errors import LayerError
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
 from neuroport.nets.danet import EXPANSION, IMAGENET
@@ -33,6 +35,7 @@ from neuroport.nets.recipe import BLOCKS, per_stage
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
+KINDS = ("plain", "tdbn", "sew")
 CONNECTIONS = ("add", "and", "iand")
 THRESHOLD = 0.5
 
@@ -151,6 +154,12 @@ class SpikingResNet(nn.Module):
     Takes frames (T, N, C, H, W), gives logits (N, classes).
     """
 
+    @takes(
+        block=one_of(KINDS, LayerError),
+        connect=one_of(CONNECTIONS, LayerError),
+        bottleneck=flag(LayerError),
+        stem_pool=flag(LayerError),
+    )
     def __init__(
         self,
         blocks: int | Sequence[int] = 1,
@@ -173,6 +182,7 @@ class SpikingResNet(nn.Module):
         std: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__()
+        numbers = per_stage(blocks, widths)
         neuron = partial(Lif, threshold, voltage_decay, surrogate=surrogate, fires_at=fires_at)
         parts = Parts(block, threshold, neuron, bottleneck)
         serial, _, scale = _norms(block, threshold)
@@ -193,7 +203,6 @@ class SpikingResNet(nn.Module):
         )
         self.neuron = neuron()
         self.pool = MaxPool(channels, 3, 2, 1) if stem_pool else nn.Identity()
-        numbers = per_stage(blocks, widths)
         stages: list[nn.Module] = []
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for index in range(number):
@@ -208,6 +217,7 @@ class SpikingResNet(nn.Module):
         self.readout = Readout(channels, classes)
 
     @classmethod
+    @takes(depth=one_of(IMAGENET, LayerError))
     def imagenet(
         cls,
         depth: int,

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroport.arguments import takes, whole_number
+from neuroport.errors import LayerError
 from neuroport.graph import integers
 from neuroport.nets.fused_batchnorm import DeferredCurrent
 from neuroport.nets.neuron import Lif
@@ -56,6 +58,7 @@ class NormLif(Lif):
         threshold, voltage_decay, current_decay, surrogate, detach_reset: see :class:`Lif`.
     """
 
+    @takes(channels=whole_number(1, LayerError))
     def __init__(
         self,
         channels: int,

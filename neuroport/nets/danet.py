@@ -46,6 +46,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from neuroport.arguments import flag, one_of, takes
 from neuroport.errors import LayerError
 from neuroport.nets.activation_recompute import Recomputing
 from neuroport.nets.batchnorm import BiasNorm
@@ -189,6 +190,12 @@ class DaNet(nn.Module):
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
     """
 
+    @takes(
+        domain=one_of(DOMAINS, LayerError),
+        reach=one_of(REACHES, LayerError),
+        order=one_of(ORDERS, LayerError),
+        bottleneck=flag(LayerError),
+    )
     def __init__(
         self,
         blocks: int | Sequence[int] = 1,
@@ -237,6 +244,7 @@ class DaNet(nn.Module):
         self.readout = Readout(out, classes)
 
     @classmethod
+    @takes(depth=one_of(IMAGENET, LayerError))
     def imagenet(
         cls,
         depth: int,

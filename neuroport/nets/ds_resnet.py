@@ -18,6 +18,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from neuroport.arguments import flag, one_of, takes
+from neuroport.errors import LayerError
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
 from neuroport.nets.fused_batchnorm import deferred
@@ -27,6 +29,7 @@ from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 THRESHOLDS = (0.6, 1.6, 2.6, 3.6)  # levels up to the fourth are nested, see Mlf
+LEVELS = range(1, len(THRESHOLDS) + 1)
 BLOCKS = ("ds", "vanilla")
 
 
@@ -70,9 +73,17 @@ class DsResNet(nn.Module):
         surrogate: of every level.
         normalize: normalize every channel of the frames (tdBN without weights), as for Gesture.
 
+    Raises:
+        LayerError: a choice is unknown, or a number has no meaning.
+
     Takes frames (T, N, C, H, W), gives logits (N, classes).
     """
 
+    @takes(
+        block=one_of(BLOCKS, LayerError),
+        levels=one_of(LEVELS, LayerError),
+        normalize=flag(LayerError),
+    )
     def __init__(
         self,
         blocks: int | Sequence[int] = 3,
@@ -85,6 +96,7 @@ class DsResNet(nn.Module):
         normalize: bool = False,
     ) -> None:
         super().__init__()
+        numbers = per_stage(blocks, widths)
         self.stem = deferred(
             GradedConv(
                 in_channels,
@@ -100,7 +112,6 @@ class DsResNet(nn.Module):
         self.neuron = Mlf(THRESHOLDS[:levels], surrogate=surrogate)
         stages: list[nn.Module] = []
         channels = widths[0]
-        numbers = per_stage(blocks, widths)
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for index in range(number):
                 stride = 2 if stage > 0 and index == 0 else 1

@@ -21,6 +21,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neuroport.arguments import flag, takes
+from neuroport.errors import LayerError
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.integer_spikes import integer_spikes
@@ -94,6 +96,7 @@ class ESpikeformer(nn.Module):
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes). The published T is 1.
     """
 
+    @takes(reparameterize=flag(LayerError))
     def __init__(
         self,
         blocks: int | Sequence[int] = 1,
@@ -109,8 +112,8 @@ class ESpikeformer(nn.Module):
         surrogate: str = "rectangular",
     ) -> None:
         super().__init__()
-        neuron = partial(integer_spikes, levels, surrogate)
         numbers = per_stage(blocks, widths)
+        neuron = partial(integer_spikes, levels, surrogate)
         self.stem = GradedConv(
             in_channels, widths[0], stem, stem_stride, stem // 2, pixels=True, norm_scale=1.0
         )

@@ -14,9 +14,12 @@ these neurons therefore forget all but 1/4096 of a voltage, and each step is the
 
 from __future__ import annotations
 
+from neuroport.arguments import takes, whole_number
+from neuroport.errors import LayerError
 from neuroport.nets.neuron import FORGETS, Mlf
 
 
+@takes(levels=whole_number(1, LayerError))
 def integer_spikes(levels: int = 4, surrogate: str = "rectangular") -> Mlf:
     """A neuron without memory that sends 0 to ``levels``, each with the ``surrogate``.
 

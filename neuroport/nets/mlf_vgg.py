@@ -16,10 +16,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neuroport.arguments import one_of, takes
+from neuroport.errors import LayerError
 from neuroport.nets import held_numbers
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
-from neuroport.nets.ds_resnet import THRESHOLDS
+from neuroport.nets.ds_resnet import LEVELS, THRESHOLDS
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Mlf
 from neuroport.nets.pooling import AvgPool
@@ -43,6 +45,7 @@ class MlfVgg(nn.Module):
     Takes frames (T, N, C, H, W), gives logits (N, classes).
     """
 
+    @takes(levels=one_of(LEVELS, LayerError))
     def __init__(
         self,
         blocks: int | Sequence[int] = (2, 2, 3, 3, 3),

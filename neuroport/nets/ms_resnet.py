@@ -34,6 +34,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuroport.arguments import one_of, takes
 from neuroport.errors import LayerError
 from neuroport.nets import held_numbers
 from neuroport.nets.activation_recompute import Chain
@@ -49,6 +50,8 @@ from neuroport.nets.synapse import Conv, GradedConv, Readout
 PROJECTIONS = ("membrane", "spike", "composed")
 DOWNSAMPLINGS = ("stride", "max")
 # depth -> shortcut, as in the official code for ImageNet
+SHORTCUTS = ("pool", "stride")
+STEMS = ("3x3", "7x7", "deep")
 IMAGENET = {18: "stride", 34: "stride", 104: "pool"}
 
 
@@ -134,12 +137,18 @@ class MsResNet(nn.Module):
             the spikes after the second neuron (Max-ResNet: of the currents before it).
 
     Raises:
-        LayerError: the projection or downsampling is unknown, or ``composed`` is combined with a
+        LayerError: a choice is unknown, a number has no meaning, or ``composed`` is combined with a
             ``deep`` stem, whose relays round between convolutions.
 
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
     """
 
+    @takes(
+        shortcut=one_of(SHORTCUTS, LayerError),
+        stem=one_of(STEMS, LayerError),
+        projection=one_of(PROJECTIONS, LayerError),
+        downsampling=one_of(DOWNSAMPLINGS, LayerError),
+    )
     def __init__(
         self,
         blocks: int | Sequence[int] = 1,
@@ -157,13 +166,9 @@ class MsResNet(nn.Module):
         downsampling: str = "stride",
     ) -> None:
         super().__init__()
-        if projection not in PROJECTIONS:
-            raise LayerError(f"projection is {projection!r}; use {', '.join(PROJECTIONS)}")
-        if downsampling not in DOWNSAMPLINGS:
-            raise LayerError(f"downsampling is {downsampling!r}; use {', '.join(DOWNSAMPLINGS)}")
+        numbers = per_stage(blocks, widths)
         channels = stem_width or widths[0]
         self.stem = _stem(stem, in_channels, channels, stem_stride)
-        numbers = per_stage(blocks, widths)
         stages: list[nn.Module] = []
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for block in range(number):
@@ -179,6 +184,7 @@ class MsResNet(nn.Module):
         self.readout = Readout(channels, classes, dropout)
 
     @classmethod
+    @takes(depth=one_of(IMAGENET, LayerError))
     def imagenet(
         cls,
         depth: int,

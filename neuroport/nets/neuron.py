@@ -8,7 +8,6 @@ have SLAYER's names (``current_decay``, ``voltage_decay``, in units of 1/4096).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from numbers import Real
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuroport.arguments import between, flag, one_of, positive, takes
 from neuroport.errors import LayerError
 from neuroport.graph import integers
 from neuroport.kernels import kernels, lif_kernels, torch_neurons
@@ -225,13 +225,8 @@ class IntegerLif(torch.autograd.Function):
         return grad_u, grad_bias, None, None, grad_threshold, None, None, None, None
 
 
-def _threshold_of(value: Any) -> float:
-    if not (isinstance(value, Real) and 0 < float(value) < math.inf):
-        raise LayerError(f"threshold is {value!r:.100}; use a number above 0")
-    return float(value)
-
-
 LEAST_THRESHOLD = 2.0**-6  # of one that is learned
+_threshold, _decay = positive(LayerError), between(0, 1, LayerError)
 FORGETS = 1 - 1 / integers.DECAY_UNITY  # the fastest decay of a voltage that a chip has
 
 
@@ -262,6 +257,13 @@ class Lif(OnGrid):
     trained_threshold: nn.Parameter | None
     lsb: Tensor
 
+    @takes(
+        voltage_decay=_decay,
+        current_decay=_decay,
+        surrogate=one_of(SURROGATES, LayerError),
+        detach_reset=flag(LayerError),
+        fires_at=flag(LayerError),
+    )
     def __init__(
         self,
         threshold: float = 0.5,
@@ -272,12 +274,7 @@ class Lif(OnGrid):
         fires_at: bool = False,
     ) -> None:
         super().__init__()
-        self._threshold = _threshold_of(threshold)
-        for name, decay in (("voltage_decay", voltage_decay), ("current_decay", current_decay)):
-            if not (isinstance(decay, Real) and 0 <= decay <= 1):
-                raise LayerError(f"{name} is {decay!r:.100}; use 0 (nothing is lost) to 1")
-        if surrogate not in SURROGATES:
-            raise LayerError(f"surrogate is {surrogate!r:.100}; use {', '.join(SURROGATES)}")
+        self._threshold = _threshold(threshold, "threshold")
         self.fires_at = fires_at
         self.surrogate = surrogate
         self.detach_reset = detach_reset
@@ -294,7 +291,7 @@ class Lif(OnGrid):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        self._threshold = _threshold_of(value)
+        self._threshold = _threshold(value, "threshold")
         if self.trained_threshold is not None:
             self.trained_threshold.data.fill_(value)
 
@@ -466,8 +463,8 @@ class Mlf(nn.Module):
         detach_reset: bool = False,
     ) -> None:
         super().__init__()
-        if not len(thresholds):
-            raise LayerError("there are no thresholds; give one for each level")
+        if isinstance(thresholds, Real) or not len(thresholds):
+            raise LayerError(f"thresholds is {thresholds!r}; give one for each level, (0.6, 1.6)")
         levels = [
             Lif(threshold, voltage_decay, surrogate=surrogate, detach_reset=detach_reset)
             for threshold in thresholds
@@ -495,6 +492,7 @@ class Mlf(nn.Module):
         return total
 
 
+@takes(what=one_of(CHOICES["learn"], LayerError))
 def learn(net: nn.Module, what: str) -> nn.Module:
     """Train ``decay``, ``threshold`` or ``both`` of every neuron of ``net`` (or ``none``).
 
@@ -504,8 +502,6 @@ def learn(net: nn.Module, what: str) -> nn.Module:
         LayerError: there is no such choice, or thresholds are those of neurons with several levels,
             whose differences are fixed.
     """
-    if what not in CHOICES["learn"]:
-        raise LayerError(f"learn is {what!r:.100}; use {', '.join(CHOICES['learn'])}")
     decays, threshold = what in ("decay", "both"), what in ("threshold", "both")
     for module in net.modules():
         if threshold and isinstance(module, Mlf) and len(module.levels) > 1:

@@ -85,10 +85,10 @@ class QKFormer(nn.Module):
         first_stride: int = 1,
     ) -> None:
         super().__init__()
+        numbers = per_stage(blocks, widths)
         parts = Parts("sew", 0.5, partial(Lif, surrogate=surrogate), False)
         self.stem = deferred(GradedConv(in_channels, widths[0], 3, stem_stride, 1, pixels=True))
         self.neuron = Lif(surrogate=surrogate)
-        numbers = per_stage(blocks, widths)
         layers: list[nn.Module] = []
         channels = widths[0]
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):

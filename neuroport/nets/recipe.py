@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from neuroport.arguments import whole_number
 from neuroport.checks import require
-from neuroport.errors import RecipeError
+from neuroport.errors import LayerError, RecipeError
 from neuroport.registry import Registry
 
 # recipes are untrusted: limit the size of what they ask for
@@ -122,9 +123,27 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+_whole = whole_number(1, LayerError)
+
+
 def per_stage(blocks: int | Sequence[int], widths: Sequence[int]) -> list[int]:
-    """The number of blocks of each stage, given one number for all stages or one for each."""
-    return [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+    """The number of blocks of each stage, given one number for all stages or one for each.
+
+    Raises:
+        LayerError: a number is below 1, there are no stages, or their numbers differ.
+    """
+    if not isinstance(widths, (list, tuple)) or not widths:
+        raise LayerError(f"widths is {widths!r:.100}; give the channels of each stage, (16, 32)")
+    for stage, width in enumerate(widths):
+        _whole(width, f"widths[{stage}]")
+    if not isinstance(blocks, (list, tuple)):
+        return [_whole(blocks, "blocks")] * len(widths)
+    if len(blocks) != len(widths):
+        raise LayerError(
+            f"blocks are given for {len(blocks)} stages, widths for {len(widths)}; give both for "
+            "each stage, or one number of blocks for all"
+        )
+    return [_whole(number, f"blocks[{stage}]") for stage, number in enumerate(blocks)]
 
 
 @dataclass(frozen=True)

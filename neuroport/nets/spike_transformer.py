@@ -21,6 +21,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neuroport.arguments import flag, takes
+from neuroport.errors import LayerError
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.gates import ChannelMask
@@ -82,6 +84,7 @@ class SpikeTransformer(nn.Module):
         LayerError: the window is even.
     """
 
+    @takes(reparameterize=flag(LayerError))
     def __init__(
         self,
         blocks: int | Sequence[int] = 1,
@@ -96,8 +99,8 @@ class SpikeTransformer(nn.Module):
         first_stride: int = 1,
     ) -> None:
         super().__init__()
-        self.stem = GradedConv(in_channels, widths[0], 3, stem_stride, 1, pixels=True)
         numbers = per_stage(blocks, widths)
+        self.stem = GradedConv(in_channels, widths[0], 3, stem_stride, 1, pixels=True)
         layers: list[nn.Module] = []
         channels = widths[0]
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):

@@ -13,6 +13,7 @@ and the forward pass uses ``2 * round(W' / (2 * unit))`` in [-254, 254].
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroport.arguments import between, flag, positive, takes, whole_number
 from neuroport.errors import CaptureError, LayerError
 from neuroport.graph import integers
 from neuroport.kernels import exact_products, lif_kernels
@@ -97,6 +99,11 @@ class _RoundShift(torch.autograd.Function):
         return grad * ctx.scale, None
 
 
+_count = whole_number(1, LayerError)
+_positive = positive(LayerError)
+_finite = between(-sys.float_info.max, sys.float_info.max, LayerError)
+
+
 class Relay(nn.Module):
     """Stateless graded population: ``(x + 2**(shift-1)) >> shift`` in the integer phase."""
 
@@ -169,6 +176,7 @@ class Conv(Biased):
     defers = False  # whether its readers apply the norm, see fused_batchnorm.deferred
     precision = torch.float32  # of the convolution while real numbers are trained, see convolve_in
 
+    @takes(in_channels=_count, out_channels=_count, groups=_count)
     def __init__(
         self,
         in_channels: int,
@@ -183,6 +191,10 @@ class Conv(Biased):
         pool: Size = 1,
     ) -> None:
         super().__init__()
+        if in_channels % groups or out_channels % groups:
+            raise LayerError(
+                f"{groups} groups do not divide {in_channels} channels in and {out_channels} out"
+            )
         kernel, pools = pair("kernel_size", kernel_size, 1), pair("pool", pool, 1)
         strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
         if pools != (1, 1):
@@ -392,6 +404,7 @@ class GradedConv(Conv):
     mean: Tensor
     std: Tensor
 
+    @takes(pixels=flag(LayerError), rounds=flag(LayerError))
     def __init__(
         self,
         in_channels: int,
@@ -442,10 +455,24 @@ class GradedConv(Conv):
         self.message_unit = 1 / 255 if pixels else 1.0
 
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Set mean and deviation of pixels; they are part of the state if they have an effect."""
+        """Set mean and deviation of pixels; they are part of the state if they have an effect.
+
+        Raises:
+            LayerError: they are not one number for all channels or one for each, or a deviation is
+                not above 0.
+        """
+        channels = self.synapse.in_channels
         kept = any(mean) or any(value != 1 for value in std)
-        for name, values in (("mean", mean), ("std", std)):
-            each = torch.tensor(values, dtype=torch.float32).expand(self.synapse.in_channels)
+        for name, given, check in (("mean", mean, _finite), ("std", std, _positive)):
+            values = given.tolist() if isinstance(given, Tensor) else list(given)
+            if len(values) not in (1, channels):
+                raise LayerError(
+                    f"{name} has {len(values)} numbers for {channels} channels; give one for all, "
+                    "or one for each"
+                )
+            for channel, value in enumerate(values):
+                check(value, f"{name}[{channel}]")
+            each = torch.tensor(values, dtype=torch.float32).expand(channels)
             self.register_buffer(name, each.clone(), persistent=kept)
 
     def normalization(self) -> tuple[Tensor, Tensor]:
@@ -579,6 +606,7 @@ class Readout(Biased):
 
     lsb: Tensor
 
+    @takes(channels=_count, classes=_count, dropout=between(0, 1, LayerError))
     def __init__(self, channels: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.synapse = nn.Linear(channels, classes)

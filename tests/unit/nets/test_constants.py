@@ -12,6 +12,12 @@ from torch import nn
 
 import neuroport as port
 from neuroport.errors import CaptureError, LayerError
+from neuroport.nets.baselines import SpikingResNet
+from neuroport.nets.danet import DaNet
+from neuroport.nets.ds_resnet import DsResNet
+from neuroport.nets.e_spikeformer import ESpikeformer
+from neuroport.nets.mlf_vgg import MlfVgg
+from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import Lif, Mlf, learn
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 from neuroport.quantization.scales import fit_scales, freeze_scales
@@ -20,15 +26,16 @@ from neuroport.quantization.scales import fit_scales, freeze_scales
 @pytest.mark.parametrize(
     ("constants", "said"),
     [
-        ({"threshold": 0}, "threshold is 0; use a number above 0"),
-        ({"threshold": -1.0}, "threshold is -1.0; use a number above 0"),
-        ({"threshold": float("nan")}, "threshold is nan; use a number above 0"),
-        ({"threshold": float("inf")}, "threshold is inf; use a number above 0"),
-        ({"threshold": "a"}, "threshold is 'a'; use a number above 0"),
-        ({"voltage_decay": 1.5}, "voltage_decay is 1.5; use 0"),
-        ({"current_decay": -0.1}, "current_decay is -0.1; use 0"),
-        ({"voltage_decay": "fast"}, "voltage_decay is 'fast'; use 0"),
+        ({"threshold": 0}, "threshold is 0; give a number above 0"),
+        ({"threshold": -1.0}, "threshold is -1.0; give a number above 0"),
+        ({"threshold": float("nan")}, "threshold is nan; give a number above 0"),
+        ({"threshold": float("inf")}, "threshold is inf; give a number above 0"),
+        ({"threshold": "a"}, "threshold is 'a'; give a number above 0"),
+        ({"voltage_decay": 1.5}, "voltage_decay is 1.5; give a number from 0 to 1"),
+        ({"current_decay": -0.1}, "current_decay is -0.1; give a number from 0 to 1"),
+        ({"voltage_decay": "fast"}, "voltage_decay is 'fast'; give a number from 0 to 1"),
         ({"surrogate": "foo"}, "surrogate is 'foo'; use rectangular, triangular"),
+        ({"fires_at": "no"}, "fires_at is 'no'; give True or False"),
     ],
 )
 def test_a_neuron_without_meaning_is_refused(constants: dict[str, Any], said: str) -> None:
@@ -58,8 +65,61 @@ def test_what_no_neuron_learns_is_refused(what: Any) -> None:
 def test_levels_share_a_grid_and_do_not_learn_thresholds() -> None:
     with pytest.raises(LayerError, match="thresholds of 3 levels cannot be learned"):
         learn(nn.Sequential(Mlf()), "threshold")
-    with pytest.raises(LayerError, match="there are no thresholds"):
+    with pytest.raises(LayerError, match="give one for each level"):
         Mlf(())
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments", "said"),
+    [
+        (MsResNet, {"shortcut": "Pool"}, "shortcut is 'Pool'; use pool, stride"),
+        (MsResNet, {"stem": "9x9"}, "stem is '9x9'; use 3x3, 7x7, deep"),
+        (MsResNet, {"projection": "spikes"}, "projection is 'spikes'; use membrane, spike"),
+        (MsResNet, {"downsampling": "mean"}, "downsampling is 'mean'; use stride, max"),
+        (MsResNet, {"blocks": 0}, "blocks is 0; give a whole number from 1 on"),
+        (MsResNet, {"blocks": (1, 2)}, "blocks are given for 2 stages, widths for 3"),
+        (MsResNet, {"blocks": (1, 2, 0)}, r"blocks\[2\] is 0"),
+        (MsResNet, {"blocks": 1.5}, "blocks is 1.5"),
+        (MsResNet, {"widths": ()}, r"widths is \(\); give the channels of each stage"),
+        (MsResNet, {"widths": (16, 0, 64)}, r"widths\[1\] is 0"),
+        (MsResNet, {"widths": "abc"}, "widths is 'abc'"),
+        (MsResNet, {"classes": 0}, "classes is 0"),
+        (MsResNet, {"in_channels": 0}, "in_channels is 0"),
+        (MsResNet, {"dropout": 2.0}, "dropout is 2.0; give a number from 0 to 1"),
+        (MsResNet.imagenet, {"depth": 50}, "depth is 50; use 18, 34, 104"),
+        (DsResNet, {"block": "DS"}, "block is 'DS'; use ds, vanilla"),
+        (DsResNet, {"levels": 5}, "levels is 5; use 1, 2, 3, 4"),
+        (DsResNet, {"levels": -1}, "levels is -1; use 1, 2, 3, 4"),
+        (DsResNet, {"normalize": "no"}, "normalize is 'no'; give True or False"),
+        (MlfVgg, {"levels": 7}, "levels is 7; use 1, 2, 3, 4"),
+        (DaNet, {"domain": "spikes"}, "domain is 'spikes'; use spike, membrane"),
+        (DaNet, {"reach": "all"}, "reach is 'all'; use stage, network, fused"),
+        (DaNet, {"order": "bn"}, "order is 'bn'; use lif-conv-bn, bn-lif-conv"),
+        (DaNet.imagenet, {"depth": 104}, "depth is 104; use 18, 34, 50, 101, 152"),
+        (SpikingResNet, {"block": "SEW"}, "block is 'SEW'; use plain, tdbn, sew"),
+        (SpikingResNet, {"connect": "or"}, "connect is 'or'; use add, and, iand"),
+        (SpikingResNet, {"block": "sew", "threshold": -1}, "threshold is -1"),
+        (SpikingResNet, {"std": (0.0,)}, r"std\[0\] is 0.0; give a number above 0"),
+        (ESpikeformer, {"levels": 0}, "levels is 0; give a whole number from 1 on"),
+        (ESpikeformer, {"reparameterize": "no"}, "reparameterize is 'no'"),
+        (Conv, {"in_channels": 0, "out_channels": 4}, "in_channels is 0"),
+        (Conv, {"in_channels": 4, "out_channels": 4, "groups": 3}, "3 groups do not divide 4"),
+        (GradedConv, {"in_channels": 3, "out_channels": 4, "pixels": "yes"}, "pixels is 'yes'"),
+        (Readout, {"channels": 4, "classes": 0}, "classes is 0"),
+    ],
+)
+def test_a_network_is_never_silently_another_one(
+    family: Callable[..., nn.Module], arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(LayerError, match=said):
+        family(**arguments)
+
+
+def test_pixels_are_normalized_by_one_number_or_by_one_for_each_channel() -> None:
+    for given in ((0.5,), (0.5, 0.4, 0.3), torch.tensor([0.5, 0.4, 0.3])):
+        assert GradedConv(3, 4, 3, pixels=True, mean=given).mean[0] == 0.5
+    with pytest.raises(LayerError, match="mean has 2 numbers for 3 channels"):
+        GradedConv(3, 4, 3, pixels=True, mean=(0.5, 0.4))
 
 
 class Between(nn.Module):
