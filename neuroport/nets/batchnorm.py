@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
-from neuroport.errors import CaptureError
+from neuroport.arguments import flag, positive, takes, whole_number
+from neuroport.errors import CaptureError, LayerError
 from neuroport.nets.torch_parts import refreshed
 
 
@@ -30,6 +31,13 @@ class TdBatchNorm(nn.BatchNorm2d):
         alpha: 1, or ``1 / sqrt(n)`` where n branches meet (STBP-tdBN).
     """
 
+    @takes(
+        channels=whole_number(1, LayerError),
+        threshold=positive(LayerError),
+        alpha=positive(LayerError),
+        inside=flag(LayerError),
+        affine=flag(LayerError),
+    )
     def __init__(
         self,
         channels: int,
@@ -140,6 +148,7 @@ class _NormOutsideRoot(torch.autograd.Function):
 class BiasNorm(nn.Module):
     """A bias per channel in place of a norm: ``y = x + bias``."""
 
+    @takes(channels=whole_number(1, LayerError))
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))

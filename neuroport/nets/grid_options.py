@@ -11,9 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from neuroport.arguments import flag, is_module, takes
+from neuroport.errors import LayerError
 from neuroport.nets.synapse import Biased, GradedConv
 
 
+@takes(net=is_module, equalize=flag(LayerError), correct_bias=flag(LayerError))
 @torch.no_grad()
 def set_grid_options(
     net: nn.Module, equalize: bool | None = None, correct_bias: bool | None = None
@@ -23,6 +26,9 @@ def set_grid_options(
     Args:
         equalize: whether each channel of a stream has a unit of its own; None keeps what it is.
         correct_bias: whether biases are corrected; None keeps what it is.
+
+    Raises:
+        LayerError: an option is neither True nor False.
     """
     for module in net.modules():
         if not isinstance(module, Biased):

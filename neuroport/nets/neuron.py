@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.arguments import between, flag, one_of, positive, takes
+from neuroport.arguments import between, flag, is_module, one_of, positive, takes
 from neuroport.errors import LayerError
 from neuroport.graph import integers
 from neuroport.kernels import kernels, lif_kernels, torch_neurons
@@ -492,7 +492,7 @@ class Mlf(nn.Module):
         return total
 
 
-@takes(what=one_of(CHOICES["learn"], LayerError))
+@takes(net=is_module, what=one_of(CHOICES["learn"], LayerError))
 def learn(net: nn.Module, what: str) -> nn.Module:
     """Train ``decay``, ``threshold`` or ``both`` of every neuron of ``net`` (or ``none``).
 

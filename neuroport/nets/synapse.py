@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuroport.arguments import between, flag, positive, takes, whole_number
+from neuroport.arguments import between, flag, is_module, one_of, positive, takes, whole_number
 from neuroport.errors import CaptureError, LayerError
 from neuroport.graph import integers
 from neuroport.kernels import exact_products, lif_kernels
@@ -99,6 +99,7 @@ class _RoundShift(torch.autograd.Function):
         return grad * ctx.scale, None
 
 
+PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)  # of convolutions in training
 _count = whole_number(1, LayerError)
 _positive = positive(LayerError)
 _finite = between(-sys.float_info.max, sys.float_info.max, LayerError)
@@ -176,7 +177,7 @@ class Conv(Biased):
     defers = False  # whether its readers apply the norm, see fused_batchnorm.deferred
     precision = torch.float32  # of the convolution while real numbers are trained, see convolve_in
 
-    @takes(in_channels=_count, out_channels=_count, groups=_count)
+    @takes(in_channels=_count, out_channels=_count, groups=_count, norm_scale=_finite)
     def __init__(
         self,
         in_channels: int,
@@ -655,16 +656,30 @@ class Readout(Biased):
         return potential[-1] * scale
 
 
+@takes(net=is_module, bits=one_of(range(1, 9), LayerError))
 def set_frame_bits(net: nn.Module, bits: int) -> nn.Module:
     """Set the number of bits of pixels in all layers that read pixels; ``2**bits - 1`` means 1.
 
     With fewer bits, the weights of a coarse stem have more levels in the same current. Call it
     before scales are chosen.
+
+    Raises:
+        LayerError: pixels have no such number of bits, which are 1 to 8.
     """
     for module in net.modules():
         if isinstance(module, GradedConv) and module.pixels:
             module.frame_bits, module.message_unit = bits, 1 / ((1 << bits) - 1)
     return net
+
+
+def _readers_of_pixels(net: nn.Module) -> list[GradedConv]:
+    found = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
+    if not found:
+        raise LayerError(
+            f"{type(net).__name__} has no layer that takes pixels; begin with a GradedConv that "
+            "has pixels=True"
+        )
+    return found
 
 
 def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
@@ -676,13 +691,7 @@ def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]
     Raises:
         LayerError: no layer reads pixels, or one already normalizes its frames.
     """
-    found = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
-    if not found:
-        raise LayerError(
-            f"{type(net).__name__} has no layer that takes pixels; normalize with a GradedConv "
-            "that has pixels=True"
-        )
-    for module in found:
+    for module in _readers_of_pixels(net):
         if module.frame_norm is not None:
             raise LayerError("mean and std normalize pixels, and a norm of the frames is there")
         module.normalize(mean, std)
@@ -694,18 +703,24 @@ def coarsen_stem(net: nn.Module) -> nn.Module:
 
     On Loihi 2 a relay that rounds after the stem is a neuron whose widths are not published. A stem
     without it has weights of fewer levels. Call it before scales are chosen.
+
+    Raises:
+        LayerError: no layer reads pixels.
     """
-    for module in net.modules():
-        if isinstance(module, GradedConv) and module.pixels:
-            module.rounds = False
+    for module in _readers_of_pixels(net):
+        module.rounds = False
     return net
 
 
+@takes(net=is_module, precision=one_of(PRECISIONS, LayerError))
 def convolve_in(net: nn.Module, precision: torch.dtype) -> nn.Module:
     """Compute the convolutions of ``net`` in ``precision`` in real-valued training.
 
     This uses torch's autocast, on the CPU or CUDA. Norms, neurons, classifier and weights stay in
     float32. Evaluation and the integer phase use float32 only; the integer phase is exact.
+
+    Raises:
+        LayerError: the precision is another one than torch's float32, bfloat16 or float16.
     """
     for module in net.modules():
         if isinstance(module, Conv):

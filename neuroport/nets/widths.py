@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from neuroport.arguments import is_module, one_of, takes
+from neuroport.errors import LayerError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -22,7 +25,12 @@ def widths_of(net: nn.Module) -> str:
     return str(getattr(net, _ATTRIBUTE, PROVEN))
 
 
+@takes(net=is_module, widths=one_of(WIDTHS, LayerError))
 def set_widths(net: nn.Module, widths: str) -> nn.Module:
-    """Set the widths of ``net`` to one of :data:`WIDTHS`; this is not part of its state."""
+    """Set the widths of ``net`` to one of :data:`WIDTHS`; this is not part of its state.
+
+    Raises:
+        LayerError: there are no such widths.
+    """
     vars(net)[_ATTRIBUTE] = widths
     return net

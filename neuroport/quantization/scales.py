@@ -41,6 +41,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from neuroport.arguments import is_module, takes
 from neuroport.capture.connectivity import LayerCall, evaluating, unit_of, unwrapped, wiring
 from neuroport.capture.native_network import integer_graph
 from neuroport.errors import CaptureError, IllegalError, RangeError
@@ -110,6 +111,7 @@ class _Stream:
     finer: Tensor | None = None  # of an equalized grid, (C,)
 
 
+@takes(net=is_module)
 def is_integer(net: nn.Module) -> bool:
     """Return whether the network computes with integers."""
     return any(isinstance(m, Biased) and float(m.lsb) > 0 for m in net.modules())
@@ -157,6 +159,7 @@ def set_options(
     set_grid_options(net, equalize, correct_bias)
 
 
+@takes(net=is_module)
 @torch.no_grad()
 def freeze_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> None:
     """Put ``net`` into its integer phase.
@@ -190,6 +193,7 @@ def freeze_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> None:
                 break
 
 
+@takes(net=is_module)
 @torch.no_grad()
 def fit_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> list[str]:
     """Make the grid coarser where the weights of a network in its integer phase outgrew it.

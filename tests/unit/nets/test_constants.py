@@ -13,14 +13,24 @@ from torch import nn
 import neuroport as port
 from neuroport.errors import CaptureError, LayerError
 from neuroport.nets.baselines import SpikingResNet
+from neuroport.nets.batchnorm import TdBatchNorm
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
 from neuroport.nets.e_spikeformer import ESpikeformer
+from neuroport.nets.grid_options import set_grid_options
 from neuroport.nets.mlf_vgg import MlfVgg
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import Lif, Mlf, learn
-from neuroport.nets.synapse import Conv, GradedConv, Readout
-from neuroport.quantization.scales import fit_scales, freeze_scales
+from neuroport.nets.synapse import (
+    Conv,
+    GradedConv,
+    Readout,
+    coarsen_stem,
+    convolve_in,
+    set_frame_bits,
+)
+from neuroport.nets.widths import set_widths, widths_of
+from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 
 
 @pytest.mark.parametrize(
@@ -113,6 +123,33 @@ def test_a_network_is_never_silently_another_one(
 ) -> None:
     with pytest.raises(LayerError, match=said):
         family(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda net: set_widths(net, "Checked"), "widths is 'Checked'; use proven, checked"),
+        (lambda net: set_grid_options(net, equalize="no"), "equalize is 'no'; give True or False"),
+        (lambda net: set_frame_bits(net, 9), "bits is 9; use 1, 2, 3, 4, 5, 6, 7, 8"),
+        (lambda net: convolve_in(net, torch.int8), "precision is .* use torch.float32, torch.bf"),
+        (lambda net: convolve_in(net, "bfloat16"), "precision is 'bfloat16'; use torch.float32"),
+        (lambda net: coarsen_stem(net.blocks), "Chain has no layer that takes pixels"),
+        (lambda net: TdBatchNorm(4, threshold=0), "threshold is 0; give a number above 0"),
+    ],
+)
+def test_a_setting_that_is_not_known_is_refused(change: Callable[[Any], object], said: str) -> None:
+    net = MsResNet(1, (4, 4, 4))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(LayerError, match=said):
+        change(net)
+    assert widths_of(net) == "proven"
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("function", [is_integer, lambda net: learn(net, "none")])
+def test_what_is_no_module_is_refused(function: Callable[[Any], object]) -> None:
+    with pytest.raises(CaptureError, match=r"net is an? .*, not a torch module"):
+        function(3)
 
 
 def test_pixels_are_normalized_by_one_number_or_by_one_for_each_channel() -> None:
