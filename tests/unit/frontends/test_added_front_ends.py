@@ -86,5 +86,5 @@ def test_what_only_other_front_ends_know_is_refused() -> None:
     from neuroport.nets.synapse import Conv
 
     net = nn.Sequential(Conv(1, 2), Lif())
-    with pytest.raises(CaptureError, match="scale: not for networks of neuroport"):
+    with pytest.raises(CaptureError, match="scale: no option of networks of neuroport; use widths"):
         port.quantize(net, torch.zeros(2, 1, 1, 4, 4), scale=0.5)
