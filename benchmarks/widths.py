@@ -61,8 +61,8 @@ those of [depth.md](depth.md), drawn from 0.5 to 1.5, with the statistics of 8 p
 refuse the checked ones.
 
 Where a stream has the same LSBs both ways, its range binds in neither: a bias has 13 bits, and on a
-grid twice as fine the largest would need more (of MS-ResNet-104 with strong norms it takes 2405 of
-4095). What is finer then are the projections and the readout.
+grid twice as fine the largest would need more. What is finer then are the projections and the
+readout.
 
 | network | pictures | training | widths | threshold, LSBs | largest weight | correlation | alike |
 |---|---|---|---|---|---|---|---|
