@@ -114,7 +114,8 @@ def _cifar10_dvs(root: Path, rng: np.random.Generator) -> None:
         for number in range(COUNT):
             count = 10_000
             times = np.sort(rng.integers(0, 1_300_000, count))  # microseconds
-            content = aedat4(times, *rng.integers(0, 128, (2, count)), rng.integers(0, 2, count))
+            columns, rows = rng.integers(0, 128, (2, count))
+            content = aedat4(times, columns, rows, rng.integers(0, 2, count))
             (folder / f"{number}.aedat4").write_bytes(content)
 
 

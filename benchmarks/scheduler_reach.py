@@ -83,6 +83,7 @@ def costs(frames: np.ndarray[Any, Any], graph: bytes, size: int, *, sent: bool) 
                         (graph,),
                         job,
                         folder,
+                        (),
                         lambda number: None,
                     )
                 wall = time.perf_counter() - started
