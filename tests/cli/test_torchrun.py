@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,15 +40,24 @@ def train_together(recipe: Path, folder: Path) -> str:
     """What two processes that torchrun starts say on stdout."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*torchrun, "--nproc-per-node", "2", "-m", "neuroport"]
-    done = subprocess.run(
+    running = subprocess.Popen(
         [*command, "train", str(recipe), "-o", str(folder), "--json"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=180,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    try:
+        said, errors = running.communicate(timeout=180)
+    except subprocess.TimeoutExpired:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):  # who waits for whom: they tell and end
+            with contextlib.suppress(OSError):
+                if str(folder).encode() in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGABRT)
+        said, errors = running.communicate(timeout=60)
+        pytest.fail(f"torchrun and its processes do not end; they are at\n{errors}")
+    assert running.returncode == 0, errors
+    return said
 
 
 def test_two_processes_train_what_one_trains(called: Any, tmp_path: Path) -> None:
