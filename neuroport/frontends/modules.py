@@ -24,22 +24,15 @@ def made_of(network: Any, *packages: str) -> bool:
     )
 
 
-def no_options(front_end: FrontEnd, options: dict[str, Any]) -> None:
-    """Refuse options of other front ends."""
-    if options:
-        raise CaptureError(
-            f"{', '.join(options)}: not for networks of {front_end.name}, which have a grid of "
-            "their own; leave out"
-        )
-
-
-def _no_others(front_end: FrontEnd, options: dict[str, Any], known: tuple[str, ...]) -> None:
+def refuse_others(
+    front_end: FrontEnd, options: dict[str, Any], known: tuple[str, ...] = ()
+) -> None:
     """Refuse options that networks of the front end do not have."""
     unknown = [name for name in options if name not in known]
     if unknown:
         raise CaptureError(
-            f"{', '.join(unknown)}: no option of networks of {front_end.name}; use "
-            f"{', '.join(known)}"
+            f"{', '.join(unknown)}: no option of networks of {front_end.name}; "
+            + (f"use {', '.join(known)}" if known else "leave out")
         )
 
 
@@ -59,7 +52,7 @@ class Native(FrontEnd):
         from neuroport.quantization.native import integers_of
 
         own = {name: options.pop(name) for name in GRID_OPTIONS if name in options}
-        _no_others(self, options, GRID_OPTIONS)
+        refuse_others(self, options, GRID_OPTIONS)
         return integers_of(network, frames, **own)
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
@@ -83,7 +76,7 @@ class Slayer(FrontEnd):
         return made_of(network, "lava.lib.dl.slayer.")
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
-        no_options(self, options)
+        refuse_others(self, options)
         return self.graph(network, frames)
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
@@ -103,7 +96,7 @@ OPTIONS = ("scale", "one_unit", "batch_first")  # of neuroport.import_torch
 def _imported(front_end: FrontEnd, network: Any, frames: Any, options: dict[str, Any]) -> Graph:
     from neuroport.frontends.torch import import_torch
 
-    _no_others(front_end, options, OPTIONS)
+    refuse_others(front_end, options, OPTIONS)
     return import_torch(network, frames, measure=False, **options).graph
 
 
@@ -143,7 +136,7 @@ class TrainableGraph(FrontEnd):
         return made_of(network, "neuroport.training.trainable")
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
-        no_options(self, options)
+        refuse_others(self, options)
         return self.graph(network, frames)
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:

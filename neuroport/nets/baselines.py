@@ -31,12 +31,11 @@ from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.gates import Gate
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
-from neuroport.nets.recipe import BLOCKS, per_stage
+from neuroport.nets.recipe import BLOCKS, choice, per_stage
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 KINDS = ("plain", "tdbn", "sew")
-CONNECTIONS = ("add", "and", "iand")
 THRESHOLD = 0.5
 
 
@@ -140,7 +139,7 @@ class SpikingResNet(nn.Module):
         widths: channels of the stages (a quarter of them, with bottlenecks).
         in_channels, classes: channels of the frames (unsigned 8-bit pixels); classes.
         block: ``plain``, ``tdbn`` or ``sew``.
-        connect: of ``sew``, one of ``CONNECTIONS``.
+        connect: of ``sew``, ``add``, ``and`` or ``iand``.
         surrogate: of every neuron.
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions instead of two 3x3.
         stem: size of the stem's kernel, 3 or 7.
@@ -156,7 +155,7 @@ class SpikingResNet(nn.Module):
 
     @takes(
         block=one_of(KINDS, LayerError),
-        connect=one_of(CONNECTIONS, LayerError),
+        connect=choice("connect"),
         bottleneck=flag(LayerError),
         stem_pool=flag(LayerError),
     )

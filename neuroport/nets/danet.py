@@ -53,13 +53,10 @@ from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
-from neuroport.nets.recipe import BLOCKS, per_stage
+from neuroport.nets.recipe import BLOCKS, choice, per_stage
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
-DOMAINS = ("spike", "membrane")
-REACHES = ("stage", "network", "fused")
-ORDERS = ("lif-conv-bn", "bn-lif-conv")
 EXPANSION = 4
 # depth for ImageNet -> whether its blocks are bottlenecks
 IMAGENET = {18: False, 34: False, 50: True, 101: True, 152: True}
@@ -191,9 +188,9 @@ class DaNet(nn.Module):
     """
 
     @takes(
-        domain=one_of(DOMAINS, LayerError),
-        reach=one_of(REACHES, LayerError),
-        order=one_of(ORDERS, LayerError),
+        domain=choice("domain"),
+        reach=choice("reach"),
+        order=choice("order"),
         bottleneck=flag(LayerError),
     )
     def __init__(

@@ -24,13 +24,12 @@ from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Mlf
-from neuroport.nets.recipe import per_stage
+from neuroport.nets.recipe import choice, per_stage
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 THRESHOLDS = (0.6, 1.6, 2.6, 3.6)  # levels up to the fourth are nested, see Mlf
 LEVELS = range(1, len(THRESHOLDS) + 1)
-BLOCKS = ("ds", "vanilla")
 
 
 class MlfBlock(nn.Module):
@@ -80,7 +79,7 @@ class DsResNet(nn.Module):
     """
 
     @takes(
-        block=one_of(BLOCKS, LayerError),
+        block=choice("block"),
         levels=one_of(LEVELS, LayerError),
         normalize=flag(LayerError),
     )

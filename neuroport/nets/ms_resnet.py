@@ -43,15 +43,12 @@ from neuroport.nets.composed import compose
 from neuroport.nets.fused_batchnorm import deferred, later, listened, settled, waiting
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
-from neuroport.nets.recipe import BLOCKS, per_stage
+from neuroport.nets.recipe import BLOCKS, choice, per_stage
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
-PROJECTIONS = ("membrane", "spike", "composed")
-DOWNSAMPLINGS = ("stride", "max")
-# depth -> shortcut, as in the official code for ImageNet
-SHORTCUTS = ("pool", "stride")
 STEMS = ("3x3", "7x7", "deep")
+# depth -> shortcut, as in the official code for ImageNet
 IMAGENET = {18: "stride", 34: "stride", 104: "pool"}
 
 
@@ -144,10 +141,10 @@ class MsResNet(nn.Module):
     """
 
     @takes(
-        shortcut=one_of(SHORTCUTS, LayerError),
+        shortcut=choice("shortcut"),
         stem=one_of(STEMS, LayerError),
-        projection=one_of(PROJECTIONS, LayerError),
-        downsampling=one_of(DOWNSAMPLINGS, LayerError),
+        projection=choice("projection"),
+        downsampling=choice("downsampling"),
     )
     def __init__(
         self,

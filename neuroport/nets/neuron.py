@@ -26,7 +26,7 @@ from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import fused_batchnorm
 from neuroport.nets.fused_batchnorm import DeferredCurrent, laid_out_like
 from neuroport.nets.held_numbers import number
-from neuroport.nets.recipe import CHOICES
+from neuroport.nets.recipe import choice
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.torch_parts import UNIT, OnGrid
 
@@ -492,7 +492,7 @@ class Mlf(nn.Module):
         return total
 
 
-@takes(net=is_module, what=one_of(CHOICES["learn"], LayerError))
+@takes(net=is_module, what=choice("learn"))
 def learn(net: nn.Module, what: str) -> nn.Module:
     """Train ``decay``, ``threshold`` or ``both`` of every neuron of ``net`` (or ``none``).
 

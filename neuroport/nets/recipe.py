@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from neuroport.arguments import whole_number
+from neuroport.arguments import Check, one_of, whole_number
 from neuroport.checks import require
 from neuroport.errors import LayerError, RecipeError
 from neuroport.registry import Registry
@@ -121,6 +121,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fires": ("above", "at"),
     "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
 }
+
+
+def choice(key: str) -> Check:
+    """Check for one of the values that ``key`` of a recipe may have; raises a LayerError."""
+    return one_of(CHOICES[key], LayerError)
 
 
 _whole = whole_number(1, LayerError)

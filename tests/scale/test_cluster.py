@@ -155,17 +155,22 @@ def test_what_was_done_is_not_run_again_and_another_run_is_refused(
     assert not folder.exists()
 
 
+def stop(done: int, total: int) -> None:
+    raise KeyboardInterrupt
+
+
+def first_shard(client: Any, out: Path) -> Path:
+    """What a run that is interrupted as soon as a shard is done leaves of it."""
+    with pytest.raises(KeyboardInterrupt):
+        record(network(), frames(), out, cluster=client, shards=4, progress=stop)
+    return min(out.with_name(f"{out.name}.shards").glob("0*"))
+
+
 def test_a_shard_that_an_interrupted_run_still_writes_is_told_once(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, folder = tmp_path / "a.trace", tmp_path / "a.trace.shards"
-
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        record(network(), frames(), out, cluster=client, shards=4, progress=stop)
-    kept = min(folder.glob("0*"))
+    out = tmp_path / "a.trace"
+    kept = first_shard(client, out)
     content = kept.read_bytes()
     kept.unlink()
 
@@ -186,14 +191,8 @@ def test_a_shard_that_an_interrupted_run_still_writes_is_told_once(
 
 
 def test_a_damaged_shard_is_named_and_can_be_removed(client: Any, tmp_path: Path) -> None:
-    out, folder = tmp_path / "a.trace", tmp_path / "a.trace.shards"
-
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        record(network(), frames(), out, cluster=client, shards=4, progress=stop)
-    kept = min(folder.glob("0*"))
+    out = tmp_path / "a.trace"
+    kept = first_shard(client, out)
     damaged = bytearray(kept.read_bytes())
     damaged[-1] ^= 1
     kept.write_bytes(damaged)
@@ -207,9 +206,6 @@ def test_a_damaged_shard_is_named_and_can_be_removed(client: Any, tmp_path: Path
 
 def test_a_damaged_shard_of_a_verification_is_named_too(client: Any, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
-
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
 
     def run(**more: Any) -> Any:
         return verify(network(), None, frames(), cluster=client, shards=4, out=out, **more)

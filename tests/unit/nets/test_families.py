@@ -20,7 +20,7 @@ from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.errors import IllegalError, RecipeError  # noqa: E402
 from neuroport.kernels.surrogate import SURROGATES  # noqa: E402
 from neuroport.lowering import CARRIERS  # noqa: E402
-from neuroport.nets import baselines, danet, ds_resnet, ms_resnet  # noqa: E402
+from neuroport.nets import baselines, danet, ms_resnet  # noqa: E402
 from neuroport.nets.activation_recompute import Recomputing, recompute  # noqa: E402
 from neuroport.nets.baselines import SpikingResNet  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
@@ -209,13 +209,6 @@ def test_network_without_blocks_is_refused_by_what_to_use() -> None:
 
 def test_names_of_the_recipe_are_those_of_the_networks() -> None:
     assert set(CHOICES["surrogate"]) == set(SURROGATES)
-    assert set(CHOICES["projection"]) == set(ms_resnet.PROJECTIONS)
-    assert set(CHOICES["downsampling"]) == set(ms_resnet.DOWNSAMPLINGS)
-    assert set(CHOICES["connect"]) == set(baselines.CONNECTIONS)
-    assert set(CHOICES["block"]) == set(ds_resnet.BLOCKS)
-    assert set(CHOICES["domain"]) == set(danet.DOMAINS)
-    assert set(CHOICES["reach"]) == set(danet.REACHES)
-    assert set(CHOICES["order"]) == set(danet.ORDERS)
     depths = {name: FAMILIES[name].depths for name in FAMILIES if FAMILIES[name].depths}
     assert depths.pop("ms_resnet") == tuple(ms_resnet.IMAGENET)
     assert depths == dict.fromkeys(("danet", "plain_resnet", "sew_resnet"), tuple(danet.IMAGENET))

@@ -21,7 +21,7 @@ from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
 from neuroport.nets.stream import per_position  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
-from neuroport.quantization.scales import freeze_scales, is_integer  # noqa: E402
+from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer  # noqa: E402
 from neuroport.targets.rules import require_legal  # noqa: E402
 from tests.helpers.modules import enliven, frames_for, randomize  # noqa: E402
 
@@ -31,6 +31,16 @@ def currents(graph: Graph) -> dict[str, nodes.Conv]:
 
 
 # -- the grid --------------------------------------------------------------------------------
+
+
+def test_scales_are_chosen_for_arrays_as_for_tensors() -> None:
+    nets = [randomize(MsResNet(1, (4, 6, 8)), 0) for _ in range(2)]
+    frames = frames_for(nets[0])
+    freeze_scales(nets[0], np.asarray(frames))
+    freeze_scales(nets[1], torch.as_tensor(frames).float())
+    assert fit_scales(nets[0], np.asarray(frames)) == []
+    states = [net.state_dict() for net in nets]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 @pytest.mark.parametrize("seed", range(3))
