@@ -220,7 +220,7 @@ def trained_table(chips: dict[str, Any]) -> str:
         "",
         "# The trained networks on Kapoho Point",
         "",
-        "This table shows nine of the [models](../models) after `lower --target",
+        f"This table shows {len(chips)} of the [models](../models) after `lower --target",
         "kapoho-point`, stem included. **Not run on hardware**: the same formulas count cores,",
         "messages and times, on 20 samples.",
         "",

@@ -32,7 +32,7 @@ UNOWNED_SECONDS = 60.0  # a folder without an owner is being made, or its maker 
 # How OpenMP's threads wait for work, read when torch is imported. A training step is a chain of
 # hundreds of short loops: threads that sleep at once wake too late for each; threads that spin for
 # milliseconds, the default, take the cores from whatever else runs on them. GNU's library goes by
-# the number of turns, some ten microseconds; the others know only the policy. docs/performance.md,
+# the number of turns, which end soon; the others know only the policy. docs/performance.md,
 # "How threads wait", has what both cost.
 WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 _PR_SET_PDEATHSIG = 1

@@ -88,6 +88,8 @@ def _held_alike(rows: list[dict[str, Any] | None]) -> list[dict[str, Any] | None
         if goals:
             goal = strictest(goals)
             for row in known:
+                if row.get(key) == goal:  # judged by the median before it was rounded
+                    continue
                 low, high = sorted((row["median"], goal))
                 row |= {key: goal, "reached": row["median"] == (low if key == "at_most" else high)}
     return rows

@@ -110,6 +110,17 @@ def test_page_keeps_one_set_of_figures_per_kind_of_processor(tmp_path: Path) -> 
     assert "| torch | 2.3.1 | 2.3.1 |" in page
 
 
+def test_a_median_that_rounding_brings_to_its_goal_has_missed_it(tmp_path: Path) -> None:
+    figure = Figure("a step", Spread(1.0503, 1.02, 1.13), "x", 1.05).to_dict()
+    assert (figure["median"], figure["reached"]) == (1.05, False)
+    section = {"figures": [figure], "versions": {}}
+    kept = {"machines": {"AVX2": {"machine": {}, "sections": {"training": section}}}}
+    write_json(tmp_path / "performance.json", kept)
+    (tmp_path / "performance.md").write_text("<!-- figures: begin -->\n<!-- figures: end -->\n")
+    write_page(tmp_path)
+    assert "| 1.05 (1.02 to 1.13), **not reached** |" in (tmp_path / "performance.md").read_text()
+
+
 def test_a_goal_made_stricter_holds_for_figures_measured_before(tmp_path: Path) -> None:
     def figure(what: str, **more: Any) -> dict[str, Any]:
         return {"what": what, "median": 1.1, "low": 1.0, "high": 1.2, "unit": "x", **more}
