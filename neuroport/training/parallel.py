@@ -30,8 +30,10 @@ from torch.overrides import TorchFunctionMode
 from neuroport.errors import TrainingError
 from neuroport.nets.batchnorm import TdBatchNorm, norm_outside_root
 from neuroport.nets.batchnorm_lif import PositiveNorm
+from neuroport.processes import die_with_parent
 
 CPU = torch.device("cpu")
+_BUFFERS: dict[tuple[Any, ...], Tensor] = {}  # of this process's group
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Group:
     def average(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes, in place."""
         if self.size > 1:
-            dist.all_reduce(value)
+            _add_up(value)
             value /= self.size
         return value
 
@@ -108,17 +110,16 @@ class Group:
         if self.size == 1:
             return list(counts)
         together = torch.tensor(counts, dtype=torch.int64, device=self.device)
-        dist.all_reduce(together)
-        return [int(count) for count in together.tolist()]
+        return [int(count) for count in _add_up(together).tolist()]
 
     def gather(self, value: Tensor) -> list[Tensor]:
         """Return the tensor of every process, on the CPU."""
         if self.size == 1:
             return [value]
-        own = value.to(self.device)
-        found = [torch.empty_like(own) for _ in range(self.size)]
+        own = _buffer(value.to(self.device))
+        found = [_buffer(torch.empty_like(own), rank) for rank in range(self.size)]
         dist.all_gather(found, own)
-        return [each.cpu() for each in found]
+        return [each.to(CPU, copy=True) for each in found]
 
     def wait(self) -> None:
         """Wait for all processes."""
@@ -150,6 +151,8 @@ def group(device: torch.device = CPU) -> Iterator[Group]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)  # the device on which NCCL allocates memory
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_parent(os.getppid())  # torchrun itself may be killed
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         together = Group(dist.get_rank(), dist.get_world_size(), device)
@@ -157,6 +160,29 @@ def group(device: torch.device = CPU) -> Iterator[Group]:
         together.wait()  # wait until the first process has written its files
     finally:
         dist.destroy_process_group()
+        _BUFFERS.clear()
+
+
+def _add_up(value: Tensor) -> Tensor:
+    """Sum a tensor over all processes, in place."""
+    own = _buffer(value)
+    dist.all_reduce(own)
+    return value if own is value else value.copy_(own)
+
+
+def _buffer(value: Tensor, *use: int) -> Tensor:
+    """Return the tensor that a CPU's group exchanges for ``value``, with its content.
+
+    It lives as long as the group. A thread of gloo may let go of a tensor some time after the
+    exchange. If it is the last to do so, it needs Python's lock, which the process that ends its
+    group holds while it waits for the thread: both would wait for ever.
+    """
+    if value.device.type != "cpu":
+        return value
+    key = (*use, value.shape, value.dtype)
+    if key not in _BUFFERS:
+        _BUFFERS[key] = torch.empty(value.shape, dtype=value.dtype)
+    return _BUFFERS[key].copy_(value)
 
 
 class _Sum(torch.autograd.Function):
@@ -164,15 +190,11 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        dist.all_reduce(total)
-        return total
+        return _add_up(value.clone())
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total = grad.clone()
-        dist.all_reduce(total)
-        return total
+        return _add_up(grad.clone())
 
 
 class _JointStatistics(TorchFunctionMode):

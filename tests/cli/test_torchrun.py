@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,89 @@ def test_processes_read_parts_that_are_disjoint_and_together_everything(together
         assert min(map(len, read)) >= samples // 2 - 20
     (metrics,) = map(json.loads, (together / "run" / "metrics.jsonl").read_text().splitlines())
     assert metrics["samples"] == 230
+
+
+ROUNDS = """\
+import os
+import sys
+
+import torch
+import torch.distributed as dist
+from neuroport.training.parallel import _total, group
+
+begin, rank = dist.init_process_group, int(os.environ["RANK"])
+for n in range(60):
+    dist.init_process_group = lambda kind: begin(
+        kind, init_method=f"file://{sys.argv[1]}/{n}", rank=rank, world_size=2
+    )
+    with group() as together:
+        x = torch.ones(3, requires_grad=True)
+        _total((rank + 1) * x).sum().backward()
+        assert together.average(x.grad).tolist() == [3.0] * 3
+        assert together.total(rank, n) == [1, 2 * n]
+        assert [each.tolist() for each in together.gather(torch.tensor([rank]))] == [[0], [1]]
+"""
+
+
+def test_groups_end_sixty_times(tmp_path: Path) -> None:
+    """Gloo's threads let go of what was exchanged at any time, the end of the group included."""
+    pytest.importorskip("torch")
+    (tmp_path / "script.py").write_text(ROUNDS)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node", "2", str(tmp_path / "script.py"), str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+WAITS = """\
+import os
+import sys
+import time
+from pathlib import Path
+
+from neuroport.training.parallel import group
+
+with group() as together:
+    Path(sys.argv[1], str(together.rank)).write_text(str(os.getpid()))
+    time.sleep(600)
+"""
+
+
+def test_processes_end_with_a_torchrun_that_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "script.py").write_text(WAITS)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    running = subprocess.Popen(
+        [*torchrun, "--nproc-per-node", "2", str(tmp_path / "script.py"), str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    told = [tmp_path / "0", tmp_path / "1"]
+    assert _within(60, lambda: all(path.exists() and path.read_text() for path in told))
+    ranks = [int(path.read_text()) for path in told]
+    running.kill()
+    running.wait()
+    assert _within(10, lambda: not any(map(_runs, ranks)))
+
+
+def _within(seconds: float, happens: Callable[[], bool]) -> bool:
+    until = time.monotonic() + seconds
+    while not happens() and time.monotonic() < until:
+        time.sleep(0.05)
+    return happens()
+
+
+def _runs(process: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _untrained(recipe: Path, folder: Path) -> Path:
