@@ -35,6 +35,13 @@ LISTS = {  # keys whose value is a list of lines
 }
 SAID = 300  # characters
 _ADDRESS = re.compile(r"//(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]@?#]+):([0-9]{1,5})/?")
+# dask looks at itself a hundred times a second, which takes time from shards where all cores work
+UNWATCHED = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+}
 INSTALL = "pip install '.[scale]' in neuroport's folder"
 
 
@@ -108,7 +115,7 @@ def connected(cluster: Any) -> Iterator[Any]:
     with ExitStack() as stack:
         if kind == "local":
             stack.enter_context(_isolated())
-            stack.enter_context(_scratch())
+            stack.enter_context(_configured())
             target: Any = stack.enter_context(_local(int(rest)))
         elif kind == "slurm":
             target = stack.enter_context(_slurm(rest))
@@ -150,13 +157,13 @@ def _isolated() -> Iterator[None]:
 
 
 @contextmanager
-def _scratch() -> Iterator[None]:
-    """Scheduler and workers write into a folder that is removed; that of dask would stay."""
+def _configured() -> Iterator[None]:
+    """Scheduler and workers do not watch themselves, and write into a folder that is removed."""
     import dask
 
     with (
         run_folder("neuroport-workers-") as folder,
-        dask.config.set({"temporary-directory": str(folder)}),
+        dask.config.set({"temporary-directory": str(folder), **UNWATCHED}),
     ):
         yield
 
