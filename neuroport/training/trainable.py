@@ -161,7 +161,8 @@ class Trainable(nn.Module):
     spikes), thresholds and decays are constants.
 
     Raises:
-        CaptureError: a node's kind has no gradient here, or a number does not fit its width.
+        CaptureError: a node's kind has no gradient here, a number does not fit its width, or units
+            are of no population of the graph, no positive numbers, or several in a channel.
     """
 
     def __init__(
@@ -181,6 +182,10 @@ class Trainable(nn.Module):
                 )
             if isinstance(node, Dense) and node.delays:
                 raise CaptureError(f"{node.name} has delays of its own; train without them")
+        unknown = sorted(set(units or {}) - {node.name for node in graph})
+        if unknown:
+            known = ", ".join(node.name for node in graph.populations)
+            raise CaptureError(f"units has {unknown[0]!r}; the graph's populations are {known:.300}")
         self.start = graph
         self._keys = {node.name: f"{index:05}" for index, node in enumerate(graph)}
         self.populations = nn.ModuleDict(
@@ -267,8 +272,7 @@ class Trainable(nn.Module):
         """Unit of current, per channel."""
         shape = graph.facts(name).shape
         if name in units:
-            rows = np.broadcast_to(units[name], shape).reshape(shape[0], -1)[:, 0]
-            return torch.from_numpy(np.array(rows, np.float64))
+            return torch.from_numpy(_per_channel(name, units[name], shape))
         thresholds = getattr(graph[name], "threshold", None)
         if thresholds is None:
             synapses = (graph[source] for source in graph[name].inputs)
@@ -490,10 +494,30 @@ def trainable(
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        CaptureError: a node's kind has no gradient there.
+        CaptureError: see there.
         BackendError: there is no such device.
     """
     return Trainable(graph, units, surrogate).to(device_of(device))
+
+
+def _per_channel(name: str, units: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Given units of a population, one for each channel.
+
+    Raises:
+        CaptureError: they are no positive numbers, do not fit its shape, or differ in a channel.
+    """
+    try:
+        found = np.asarray(units, np.float64)
+        rows = np.broadcast_to(found, shape).reshape(shape[0], -1)
+    except (TypeError, ValueError):
+        raise CaptureError(
+            f"units of {name} are {units!r:.100}; give positive numbers that broadcast to {shape}"
+        ) from None
+    if not (np.isfinite(rows) & (rows > 0)).all():
+        raise CaptureError(f"units of {name} are {units!r:.100}; give positive numbers")
+    if (rows != rows[:, :1]).any():
+        raise CaptureError(f"units of {name} differ within a channel; give one for each channel")
+    return rows[:, 0].copy()
 
 
 def _whole(x: Tensor) -> npt.NDArray[np.int64]:

@@ -252,3 +252,22 @@ def test_weights_of_a_readout_without_units_are_one_at_most() -> None:
     assert module.unit("out")[0] == 1 / np.abs(graph_of()["fc"].weight).max()
     assert largest < 2
     assert module.graph().hash == graph_of().hash
+
+
+@pytest.mark.parametrize(
+    ("units", "said"),
+    [
+        ({"lif3": np.ones(3)}, "units has 'lif3'; the graph's populations are lif1"),
+        ({"lif1": np.ones(5)}, "units of lif1 are .*broadcast to"),
+        ({"lif1": "fine"}, "units of lif1 are 'fine'; give positive numbers"),
+        ({"out": np.full(10, 0.0)}, "units of out are .*; give positive numbers"),
+        ({"out": [np.nan] * 10}, "units of out are .*; give positive numbers"),
+        (
+            {"lif1": np.arange(1.0, 1 + 3 * SIZE**2).reshape(3, SIZE, SIZE)},
+            "units of lif1 differ within a channel; give one for each",
+        ),
+    ],
+)
+def test_units_that_mean_nothing_are_refused(units: dict[str, Any], said: str) -> None:
+    with pytest.raises(CaptureError, match=said):
+        port.trainable(graph_of(), units)
