@@ -100,6 +100,7 @@ def record(
             lost. Finished shards are kept in ``PATH.shards``, and the error lists them.
     """
     if cluster is None:
+        _refuse_without_cluster(shards=shards)
         return streaming.record(
             network, frames, path, on, shard=shard, part=part, progress=progress, **options
         )
@@ -158,6 +159,7 @@ def verify(
         NeuroportError: see there, and :func:`record`.
     """
     if cluster is None:
+        _refuse_without_cluster(shards=shards, out=out)
         return verify_here(
             want, got, frames, on=on, together=together, options=options, progress=progress
         )
@@ -183,6 +185,12 @@ def verify(
                 break
         done.remove()
     return joined(parts, (parts[0].shard or {})["compared"])
+
+
+def _refuse_without_cluster(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise BackendError(f"{name} is for runs on a cluster; leave it out, or give cluster")
 
 
 def _shard(folder: ShardFolder, number: int) -> StoredTrace:

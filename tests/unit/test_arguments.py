@@ -13,6 +13,7 @@ import neuroport as port
 from neuroport.errors import BackendError, FramesError, NeuroportError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif
+from neuroport.scale import runs as scaled
 
 torch = pytest.importorskip("torch")
 
@@ -106,6 +107,18 @@ NET = torch.nn.Linear(2, 2)
             ("shards is 'a'; give a whole",),
         ),
         (lambda: port.record(GRAPH, FRAMES, "a.trace", progress=1), ("progress is an int",)),
+        (
+            lambda: port.record(GRAPH, FRAMES, "a.trace", "fast", shards=3),
+            ("shards is for runs on a cluster",),
+        ),
+        (
+            lambda: scaled.verify(GRAPH, None, FRAMES, shards=3),
+            ("shards is for runs on a cluster",),
+        ),
+        (
+            lambda: scaled.verify(GRAPH, None, FRAMES, out="a.json"),
+            ("out is for runs on a cluster",),
+        ),
         (lambda: port.to_nir(GRAPH, "a.nir", dt="a"), ("dt is 'a'; give a number above 0",)),
         (lambda: port.to_nir(GRAPH, "a.nir", dt=[1.0]), ("dt is a list; give a number above 0",)),
         (lambda: port.to_nir(GRAPH, "a.nir", dt=10**400), ("give a number above 0",)),
