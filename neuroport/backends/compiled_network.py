@@ -191,7 +191,10 @@ class CompiledNetwork(AtOnce):
             operation = self._program.operations[number]
             array = given if operation.what == LOAD else into.get(name)
             operation.record = None if array is None else array.ctypes.data
-            operation.samples = 0 if array is None else array.strides[0] // array.strides[1]
+            if array is given:  # NumPy gives the stride of an axis of one sample no meaning
+                operation.samples = given.shape[1]
+            else:
+                operation.samples = 0 if array is None else array.strides[0] // array.strides[1]
             operation.past = past
 
     def _send(self, node: Node) -> None:

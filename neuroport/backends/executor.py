@@ -25,9 +25,10 @@ from neuroport.graph.node import Node
 from neuroport.kernels.allocator import keep_freed
 from neuroport.runs.frames import Hashing, Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, Recording, recording
-from neuroport.runs.trace import Trace, dtype_of, empty_array
+from neuroport.runs.trace import Trace, dtype_of, empty_array, is_spiking
 
 TIME_MODELS = ("ideal", "chip")
+HELD = 1 << 31  # messages of a trace are from -HELD to HELD - 1
 
 
 class Arithmetic(Protocol):
@@ -209,11 +210,30 @@ def _sent(
         yield from fresh.items()
         return
     for node, out in evaluate(arithmetic, graph, frames, chip=chip):
+        if node.name in into or node.name in fresh:
+            _check_held(node, out)
         if node.name in into:
             arithmetic.store(out, into[node.name])
         elif node.name in fresh:
             arithmetic.store(out, fresh[node.name])
             yield node.name, fresh.pop(node.name)
+
+
+def _check_held(node: Node, out: Any) -> None:
+    """Refuse messages that a trace cannot hold, of a graph that was not lowered.
+
+    Raises:
+        RangeError: one is beyond 32 bits.
+    """
+    if is_spiking(node.kind):
+        return
+    low, high = int(out.min()), int(out.max())
+    if low < -HELD or high >= HELD:
+        raise RangeError(
+            f"{node.name}: a message reaches {high if high >= HELD else low}, more than the 32 "
+            "bits of a trace hold; shift it further, or lower the graph, which says what fits",
+            population=node.name,
+        )
 
 
 def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:

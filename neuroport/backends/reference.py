@@ -16,6 +16,7 @@ from neuroport.backends.executor import Starts, evaluate
 from neuroport.backends.stepped_populations import observe, step_through
 from neuroport.deprecated import moved
 from neuroport.errors import RangeError
+from neuroport.graph.float_exactness import FLOAT64_EXACT
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Loop, Spread
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Population, per_neuron
@@ -91,7 +92,19 @@ def connect(messages: IntArray, node: Dense, starts: Starts) -> IntArray:
 def _product(a: IntArray, b: IntArray) -> IntArray:
     # BLAS multiplies float64 only, and float64 holds every integer below 2**53 exactly: 24-bit
     # messages times 9-bit weights leave room for 2**20 terms in a sum.
-    return np.asarray((a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64))
+    largest = _largest(a) * len(b) * _largest(b)
+    if largest < FLOAT64_EXACT:
+        return np.asarray((a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64))
+    if largest < 1 << 63:
+        return np.asarray(a @ b)
+    raise RangeError(
+        f"a sum of {len(b)} products can reach {largest}, more than 64 bits hold; make weights or "
+        "messages smaller"
+    )
+
+
+def _largest(array: IntArray) -> int:
+    return max(int(array.max(initial=0)), -int(array.min(initial=0)))
 
 
 def own(weight: IntArray) -> Callable[[IntArray], IntArray]:

@@ -108,7 +108,7 @@ def _layer(graph: Graph, sources: list[Node], targets: list[Node]) -> ChainLayer
     groups = 1
     if len(synapses) == len(sources) == 1 and getattr(only, "groups", 1) > 1:
         only = graph.expect(only.name, Conv)
-        groups, weight = only.groups, only.weight << only.exponent
+        groups, weight = only.groups, (only.weight << only.exponent) * len(only.inputs)
         stride, padding = only.stride, only.padding
         if only.dilation != (1, 1):
             weight = _dilated(weight, only.dilation)

@@ -87,3 +87,23 @@ def test_a_readout_is_read_after_every_step_also_where_a_chips_would_have_fired(
     want = port.run(graph, frames)
     assert np.abs(want.output).max() == integers.STATE_MAX  # saturates
     assert port.compare(want, port.run(graph, frames, on="lava-cpu")).equal
+
+
+@pytest.mark.parametrize(
+    "name", ["(constant of relays that round)", "(factor of relay)", "(half a unit of relay)"]
+)
+def test_a_population_may_have_the_name_of_what_helps_a_relay(name: str) -> None:
+    rng = np.random.default_rng(1)
+    nodes: list[Node] = [
+        Input("frames", (4,)),
+        Dense("in", ("frames",), 2 * rng.integers(-15, 16, (4, 4))),
+        Relay("relay", ("in",), 4),
+        Dense("out", ("relay",), 2 * rng.integers(-20, 21, (1, 4))),
+        Lif(name, ("out",), 200),
+    ]
+    graph = port.lower(Graph(nodes, 5))
+    frames = rng.integers(0, 256, (5, 2, 4))
+    want = port.run(graph, frames)
+    assert want[name].any()
+    outcome = port.compare(want, port.run(graph, frames, on="lava-cpu"))
+    assert outcome.differing == 0, str(outcome)

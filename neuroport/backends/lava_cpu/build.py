@@ -94,7 +94,7 @@ def build(
         join(graph, group, processes)
     for node in apart:
         _connect(node, processes)
-    return processes | {f"({name})": process for process, name in constants.names.items()}
+    return {f"({name})": process for process, name in constants.names.items()} | processes
 
 
 def _connect(node: Node, processes: dict[str, Any]) -> None:

@@ -70,6 +70,8 @@ def plan(
         BackendError: a counter could exceed the range of a LIF's threshold, or there is no fused
             process to count inside. During a run: Lava failed or did not end in time; the error
             shows Lava's own output.
+        RangeError: during a run, and before Lava starts: a sum of changes leaves 24 bits, or a
+            declared width is left.
     """
     if counters == "inside" and processes != "fused":
         raise BackendError(
@@ -83,10 +85,13 @@ def plan(
     outside = [name for name in recorded.counted if name not in held_inside]
     refuse_beyond(graph, spiking(graph, outside), recorded.granularity, LIF_COUNT_MAX)
     require_legal(graph, simulator())
+    watched = any(node.checked_states for node in graph.populations)
 
     def run(frames: npt.NDArray[Any], progress: Progress | None) -> Trace:
         check_frames(graph, frames)
         _check_workers(workers, frames.shape[1])
+        if watched:  # Lava's synapses wrap at 32 bits, and only states of its neurons are checked
+            find_departure(graph, frames)
         try:
             return _run(graph, frames, progress, deadline, recorded, workers, processes, inside)
         except BackendError as error:

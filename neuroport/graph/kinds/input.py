@@ -31,6 +31,8 @@ class Input(Node):
             raise self.refuse(f"an Input takes no inputs; remove {self.inputs}")
         if not self.shape or any(n < 1 for n in self.shape):
             raise self.refuse(f"shape {self.shape} must hold positive sizes")
+        if len(self.shape) > 3:
+            raise self.refuse(f"shape {self.shape} has more than three sizes; use (C, H, W)")
         if not 1 <= self.bits <= integers.STATE_BITS - 1:
             raise self.refuse(f"bits is {self.bits}; use 1 (spikes) to 23")
         least = -(1 << (self.bits - 1)) if self.signed else 0

@@ -17,9 +17,9 @@ from neuroport.backends.executor import Starts
 from neuroport.backends.reference import NumpyArithmetic
 from neuroport.engines import Engine
 from neuroport.engines.table import ready
-from neuroport.errors import BackendError, FramesError, IllegalError
+from neuroport.errors import BackendError, FramesError, IllegalError, RangeError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import Delta, Dense, Input, Lif, Node, Readout, Relay, Sigma
 from neuroport.kernels import compilation
 from neuroport.runs.frames import frames_hash
 
@@ -236,3 +236,53 @@ def test_a_value_is_let_go_after_its_last_use() -> None:
         most = max(most, sum(ref() is not None for ref in given))
     assert len(given) == 13
     assert most == 1, "only what a later node takes is kept"
+
+
+@pytest.mark.parametrize("time_model", ["ideal", "chip"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_one_sample_is_read_whatever_its_strides(
+    engine: Engine, time_model: str, dtype: type
+) -> None:
+    """NumPy gives the stride of an axis of length one no meaning."""
+    sample = FRAMES[:, 1].astype(dtype)  # (T, 2)
+    even = [Dense("in", ("frames",), [[2, 4], [6, -4]]), Lif("spikes", ("in",), 9, 2048, 1024)]
+    last = [Dense("mix", ("spikes",), [[2, 4], [-6, 4]]), Readout("out", ("mix",), 3)]
+    graph = Graph([Input("frames", (2,), bits=2), *even, *last], 3)
+    want = neuroport.run(graph, FRAMES[:, 1:2], "reference")
+    for frames in (sample[:, None], np.ascontiguousarray(sample[None]).swapaxes(0, 1)):
+        assert frames.shape == (3, 1, 2)
+        got = neuroport.run(graph, frames, engine.name, time_model=time_model)
+        for name, messages in want.messages.items():
+            assert np.array_equal(got.messages[name], messages), name
+
+
+def test_the_reference_is_exact_where_float64_is_not() -> None:
+    weight = np.array([[2**40 + 1, -(2**40)]])
+    graph = Graph([Input("in", (2,), bits=20), Dense("a", ("in",), weight), Relay("r", ("a",))], 1)
+    most = 2**20 - 1
+    assert neuroport.run(graph, np.full((1, 1, 2), most)).messages["r"].tolist() == [[[most]]]
+    wide = Dense("a", ("in",), weight << 10)
+    beyond = Graph([Input("in", (2,), bits=23), wide, Relay("r", ("a",), shift=23)], 1)
+    with pytest.raises(RangeError, match="more than 64 bits hold"):
+        neuroport.run(beyond, np.full((1, 1, 2), 2**23 - 1))
+
+
+def test_messages_that_a_trace_cannot_hold_are_refused(engine: Engine) -> None:
+    nodes = [Input("in", (1,), bits=20), Dense("a", ("in",), [[2**14]]), Relay("r", ("a",))]
+    graph = Graph([*nodes, Dense("b", ("r",), [[1]]), Readout("o", ("b",))], 1)
+    most = np.full((1, 1, 1), 2**17 - 1)
+    assert neuroport.run(graph, most, engine.name).messages["r"].item() == (2**17 - 1) << 14
+    with pytest.raises(RangeError, match="r: a message reaches 17179852800, more than the 32 bits"):
+        neuroport.run(graph, np.full((1, 1, 1), 2**20 - 1), engine.name)
+
+
+def test_sums_of_changes_that_leave_their_width_are_told_before_lava_starts() -> None:
+    """Lava checks states only, and wraps at 32 bits: such runs ended with other messages."""
+    pytest.importorskip("lava")
+    delta = Delta("d", ("a",), threshold=0, spike_exponent=6, state_exponent=0)
+    nodes = [Input("in", (2,), bits=16), Dense("a", ("in",), [[2, -2]]), delta]
+    graph = Graph([*nodes, Dense("b", ("d",), [[2]]), Sigma("s", ("b",))], 3)
+    frames = np.array([[65535, 0], [0, 65535], [7, 7]]).reshape(3, 1, 2)
+    for processes in ("stock", "fused"):
+        with pytest.raises(RangeError, match="d: a sum of changes reaches 16776960 at step 1"):
+            neuroport.run(graph, frames, "lava-cpu", processes=processes)

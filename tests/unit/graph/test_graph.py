@@ -735,3 +735,9 @@ def test_graph_of_two_inputs_is_told_when_it_is_run() -> None:
     graph = Graph([frame(), Input("other", (2, 6, 6))], 1)
     with pytest.raises(GraphError, match="2 inputs"):
         _ = graph.input
+
+
+def test_an_input_has_three_sizes_at_most() -> None:
+    """As a file holds it."""
+    with pytest.raises(GraphError, match=r"more than three sizes; use \(C, H, W\)"):
+        Graph([Input("frames", (1, 2, 1, 2))], 1)

@@ -7,6 +7,7 @@ import numpy as np
 import neuroport as port
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout
+from neuroport.lowering.layer_chain import chain
 from neuroport.lowering.unique_inputs import each_once
 
 EYE = 2 * np.eye(3, dtype=np.int64)
@@ -48,3 +49,17 @@ def test_a_network_without_doubles_stays_as_it_is() -> None:
     ]
     graph = Graph(nodes, 2)
     assert each_once(graph) is graph
+
+
+def test_a_layer_of_netx_counts_a_source_as_often_as_its_convolution_of_groups_reads_it() -> None:
+    weight = 2 * np.random.default_rng(0).integers(-9, 10, (4, 1, 2, 2))
+    for times in (1, 2, 3):
+        sources = ("frames",) * times
+        nodes: list[Node] = [
+            Input("frames", (2, 4, 4), 1),
+            Conv("conv", sources, weight, groups=2, exponent=1),
+            Lif("lif", ("conv",), 25),
+        ]
+        (layer,) = chain(Graph(nodes, 3))
+        assert layer.groups == 2
+        assert np.array_equal(layer.weight, weight * 2 * times)
