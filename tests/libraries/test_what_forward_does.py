@@ -403,7 +403,7 @@ def _half(h: Tensor) -> None:
         lambda h: h.data.mul_(0.5),
         lambda h: h.contiguous().mul_(1.0005),
         lambda h: h.float().mul_(1.0005),
-        lambda h: h.T.add_(0.001),
+        lambda h: h.transpose(0, 1).add_(0.001),
     ],
 )
 def test_a_write_through_a_view_is_no_secret(write: Any) -> None:
