@@ -167,7 +167,7 @@ def _share_memory(func: Any, args: Any, kwargs: Any, found: Any) -> None:
         return
     probes: dict[int, Tensor] = {}
     try:
-        made = [each for each in _flat(func(*_on_meta(args, probes), **_on_meta(kwargs, probes)))]
+        made = _flat(func(*_on_meta(args, probes), **_on_meta(kwargs, probes)))
     except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):
         made = []
     views = [each for each in made if isinstance(each, Tensor)]
@@ -221,7 +221,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _on_meta(value: Any, probes: dict[int, Tensor] | None = None) -> Any:
-    """Return arguments without numbers, to infer shapes; those of signals are kept in ``probes``."""
+    """Return arguments without numbers, to infer shapes; ``probes`` keeps those of signals."""
     if isinstance(value, Tensor):
         made = torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
         if probes is None or not isinstance(value, Traced):
