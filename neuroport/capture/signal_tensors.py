@@ -194,7 +194,12 @@ def _computing(operation: Method) -> tuple[Method, Method]:
     def made(*given: Any) -> Any:
         if not all(isinstance(each, int) for each in given):
             return NotImplemented
-        return SampleCount(lambda samples: operation(*(_value(each, samples) for each in given)))
+        like = next(each for each in given if isinstance(each, SampleCount))
+        return SampleCount(
+            lambda samples: operation(*(_value(each, samples) for each in given)),
+            like.samples,
+            like.followed,
+        )
 
     return made, lambda *given: made(*reversed(given))
 
@@ -206,7 +211,8 @@ def _deciding(operation: Method) -> Method:
         if not all(isinstance(each, (int, float)) for each in given):
             return NotImplemented
         same = len(given) == 2 and all(getattr(each, "of", None) is int for each in given)
-        outside = _now() is None  # an attribute kept it
+        like = next(each for each in given if isinstance(each, SampleCount))
+        outside = not like.followed()  # an attribute kept it
         counts = COUNTS[:1] if same or outside else COUNTS
         found = {operation(*(_value(each, samples) for each in given)) for samples in counts}
         if len(found) > 1:
@@ -222,16 +228,28 @@ def _value(size: Any, samples: int) -> Any:
 
 
 class SampleCount(int):
-    """A size that depends on the number of samples, of which a signal has one.
+    """A size that depends on the number of samples.
 
     It may be computed with, and asked only what has one answer for all numbers of samples.
+
+    Attributes:
+        of: its value for a number of samples.
+        samples: those that signals have while forward is followed.
+        followed: whether a forward is followed now.
     """
 
-    of: Callable[[int], int]  # its value for a number of samples
+    of: Callable[[int], int]
+    samples: int
+    followed: Callable[[], bool]
 
-    def __new__(cls, of: Callable[[int], int] = int) -> SampleCount:
-        made = super().__new__(cls, of(1))
-        made.of = of
+    def __new__(
+        cls,
+        of: Callable[[int], int] = int,
+        samples: int = 1,
+        followed: Callable[[], bool] = lambda: _now() is not None,
+    ) -> SampleCount:
+        made = super().__new__(cls, of(samples))
+        made.of, made.samples, made.followed = of, samples, followed
         return made
 
     def __reduce__(self) -> Any:  # copies of what forward keeps are numbers

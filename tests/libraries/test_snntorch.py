@@ -185,7 +185,8 @@ REFUSED = [
     ({"reset_delay": False}, "reset_delay=True"),
     ({"beta": 0.0}, "beta is 0"),
     ({"graded_spikes_factor": 0.0}, "nothing is sent"),
-    ({"spike_grad": lambda x: torch.sigmoid(x)}, "sends other numbers than 0 and 1"),
+    ({"spike_grad": lambda x: torch.sigmoid(x)}, "surrogate function does not give 1"),
+    ({"spike_grad": lambda x: ((x > 0) & (x < 6)).float()}, "surrogate function does not give 1"),
 ]
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import neuroport as port
 from neuroport.errors import CaptureError, FramesError
+from neuroport.nets.neuron import Lif
 from neuroport.quantization import QuantizationWarning
 
 snn = pytest.importorskip("snntorch")
@@ -345,21 +346,128 @@ def test_a_neuron_may_be_called_by_names_in_any_order(order: tuple[str, str]) ->
 # -- what forward computes with ----------------------------------------------------------------
 
 
+DIFFERS, BRANCHES = "receives something else", "branches on the number of samples"
+
+
 @pytest.mark.parametrize(
-    "before",
+    ("before", "said"),
     [
-        lambda x: x * (x.size(1) / 2),
-        lambda x: 1 - x if x.size(1) > 2 else x,
-        lambda x: x / x.numel() * 144,
+        (lambda x: x * (x.size(1) / 2), DIFFERS),
+        (lambda x: 1 - x if x.size(1) > 2 else x, BRANCHES),
+        (lambda x: 1 - x if x.shape[1] > 1000 else x, BRANCHES),
+        (lambda x: 1 - x if x.numel() > x.shape[0] * x.shape[2] * 50 else x, BRANCHES),
+        (lambda x: x / x.numel() * 144, DIFFERS),
+        (lambda x: 1 - x if len(x.transpose(0, 1)) > 1 else x, DIFFERS),
+        (lambda x: 1 - x if len(x.transpose(0, 1)) > 16 else x, DIFFERS),
+        (lambda x: x * torch.tensor([1.0] * 3 + [0.0] * 99)[: x.shape[1], None], DIFFERS),
     ],
 )
-def test_forward_may_not_depend_on_the_number_of_samples(before: Any) -> None:
+def test_forward_may_not_depend_on_the_number_of_samples(before: Any, said: str) -> None:
     class Before(Net):
         def forward(self, x: Tensor) -> Any:
             return super().forward(before(x))
 
-    with pytest.raises(CaptureError, match="receives something else"):
+    with pytest.raises(CaptureError, match=said):
         port.import_torch(Before(), FRAMES)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        lambda x: x.reshape(x.shape[0], x.shape[1], -1),
+        lambda x: x.flatten(0, 1).view(*x.shape[:2], -1),
+        lambda x: x + torch.zeros(len(x), x.size(1), 1),
+        lambda x: x if x.shape[1] > 0 and x.shape == (1 * x).shape else 1 - x,
+    ],
+)
+def test_forward_may_compute_with_the_number_of_samples(sizes: Any) -> None:
+    class Sized(Net):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(sizes(x))
+
+    net = Sized()
+    assert np.array_equal(port.import_torch(net, FRAMES).real(FRAMES)["output"], given(net))
+
+
+def _half(h: Tensor) -> None:
+    h.chunk(2, 1)[0].neg_()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _half,
+        lambda h: h[:, :8].zero_(),
+        lambda h: h.view(-1).mul_(1.0005),
+        lambda h: h.detach().mul_(0.5),
+        lambda h: h.data.mul_(0.5),
+        lambda h: h.contiguous().mul_(1.0005),
+        lambda h: h.float().mul_(1.0005),
+        lambda h: h.transpose(0, 1).add_(0.001),
+    ],
+)
+def test_a_write_through_a_view_is_no_secret(write: Any) -> None:
+    class Writes(Net):
+        def forward(self, x: Tensor) -> Any:
+            h = x * 1.0
+            write(h[0])
+            return super().forward(h)
+
+    with pytest.raises(CaptureError, match="changed in place, through another tensor"):
+        port.import_torch(Writes(), FRAMES)
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda h: torch.zeros_like(h).add_(h), "writes into a tensor"),
+        (lambda h: setattr(h, "data", 2 * h), "replaces what a tensor holds"),
+        (lambda h: h.data_ptr(), "asks for the values"),
+    ],
+)
+def test_other_ways_around_a_signal_are_refused(write: Any, said: str) -> None:
+    class Writes(Net):
+        def forward(self, x: Tensor) -> Any:
+            write(x)
+            return super().forward(x)
+
+    with pytest.raises(CaptureError, match=said):
+        port.import_torch(Writes(), FRAMES)
+
+
+def test_a_refusal_that_forward_catches_is_one() -> None:
+    class Catches(Net):
+        def forward(self, x: Tensor) -> Any:
+            try:
+                most = float(x.sum(-1).max())
+            except Exception:
+                most = 0.0
+            return super().forward(x * 0.5 if most > 11 else x)
+
+    with pytest.raises(CaptureError, match="asks for the values of a signal"):
+        port.import_torch(Catches(), FRAMES)
+
+
+@pytest.mark.parametrize("at", [False, True])
+def test_a_neuron_fires_at_its_threshold_if_its_surrogate_does(at: bool) -> None:
+    net = Net()  # whose currents and voltages are exact, so that many are thresholds
+    fires = (lambda x: (x >= 0).float()) if at else (lambda x: (x > 0).float())
+    net.lif1.spike_grad = net.lif2.spike_grad = fires
+    made, want = port.import_torch(net, FRAMES), given(net)
+    assert np.array_equal(made.real(FRAMES)["output"], want)
+    assert np.array_equal(port.run(made.graph, FRAMES)["lif2"], want)
+    net.lif1.spike_grad = net.lif2.spike_grad = lambda x: (x >= 0 if not at else x > 0).float()
+    assert not np.array_equal(given(net), want)
+
+
+def test_neurons_of_neuroport_are_none_of_a_library() -> None:
+    class Mixed(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = Lif()
+
+    with pytest.raises(CaptureError, match="'last' is a Lif of neuroport"):
+        port.import_torch(Mixed(), FRAMES)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def same(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> 
     if any(not kind.is_floating_point for kind in kinds):
         return whole_numbers(signals, func, base, args, kwargs)
     made = Traced(given.shape)
-    made.origin, made.of = given.origin, given.of
+    made.note(given.origin, "", given.of)
     return made
 
 

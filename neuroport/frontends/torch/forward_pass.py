@@ -34,8 +34,10 @@ from neuroport.frontends.torch.traced_tensor import (
     Lost,
     Origin,
     Traced,
+    refusals_noted,
 )
 from neuroport.frontends.torch.tracer import Tracer
+from neuroport.nets.neuron import Lif, Mlf
 
 # ways to call forward: with all steps, step by step, or with one picture for all steps
 WAYS = (WHOLE, STEP, STATIC)
@@ -72,6 +74,7 @@ class Followed:
         outputs: the returned nodes, in order.
         returned: what every call of forward returned, in traced tensors.
         said: what the host computes of these nodes before it returns it, such as a softmax.
+        counts_samples: whether forward asks for the number of samples.
     """
 
     net: nn.Module
@@ -82,6 +85,7 @@ class Followed:
     outputs: list[str] = field(default_factory=list)
     returned: list[Any] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    counts_samples = False
 
 
 def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) -> Followed:
@@ -90,14 +94,15 @@ def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) 
     Raises:
         CaptureError: names the neuron or the line, the reason, and what to change.
     """
-    failed: list[tuple[int, int, bool, int, CaptureError]] = []  # progress of each way
+    failed: list[tuple[int, bool, int, int, CaptureError]] = []  # progress of each way
     for way in (BATCH_FIRST,) if batch_first else WAYS:
         one = _Following(net, shape, steps, way)
         try:
             return one.run()
         except CaptureError as error:
-            told = " fails (" not in error.message and " fails when" not in error.message
-            far = one.calls, len(one.building.nodes), told, one.tracer.followed
+            another_way = (" fails (", " fails when", "batch_first=True if forward takes")
+            told = not any(said in error.message for said in another_way)
+            far = one.calls, told, len(one.building.nodes), one.tracer.followed
             failed.append((*far, error))
     raise max(failed, key=lambda each: each[:4])[4]
 
@@ -161,6 +166,7 @@ class _Following:
         self.reached: dict[str, int] = {}  # path -> steps of its last population
 
     def run(self) -> Followed:
+        _refuse_own_neurons(self.net)
         TRACERS.append(self.tracer)
         try:
             with ExitStack() as stack:
@@ -174,6 +180,7 @@ class _Following:
         finally:
             TRACERS.pop()
         self._finish()
+        self.found.counts_samples = self.tracer.counted
         return self.found
 
     def _forwards(self) -> None:
@@ -182,6 +189,8 @@ class _Following:
             self.forwards += 1
             given = self.tracer.tensor(replace(origin, step=step))
             self.found.returned.append(enter(self.net, given, FRAMES_FIT))
+        if self.tracer.refused is not None:  # forward has caught it
+            raise self.tracer.refused
 
     def _look_at_constants(self) -> None:
         for path, module in self.net.named_modules():
@@ -212,6 +221,15 @@ class _Following:
     # -- neurons -------------------------------------------------------------------------------
 
     def neuron(self, path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Answer a call of a neuron."""
+        self.tracer.inside += 1
+        try:
+            with refusals_noted():
+                return self._called(path, module, *args, **kwargs)
+        finally:
+            self.tracer.inside -= 1
+
+    def _called(self, path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         name = path or type(module).__name__
         cell = cell_of(name, module)
         before = self.constants.setdefault(path, cell)
@@ -571,6 +589,16 @@ class _Following:
             own = self.building.free(f"{name}.voltage")
             self.building.nodes[own] = replace(node, name=own, kind="Potential", values=values)
             self.found.outputs.append(own)
+
+
+def _refuse_own_neurons(net: nn.Module) -> None:
+    """Refuse neuroport's neurons: those of a library have other states and another order."""
+    for path, module in net.named_modules():
+        if isinstance(module, (Lif, Mlf)):
+            raise CaptureError(
+                f"{path!r} is a {type(module).__name__} of neuroport, in a network with neurons of "
+                "a library; use neurons of that library, and nn.MaxPool2d for a maximum of spikes"
+            )
 
 
 def _alike(one: Cell, other: Cell, key: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from neuroport.errors import CaptureError
@@ -118,6 +119,23 @@ def _clipped(value: Any) -> Array:
     return found
 
 
+def _at_threshold(name: str, module: nn.Module, fires: Any) -> Array:
+    """1 if a neuron fires at its threshold, too, as its surrogate function says; otherwise 0.
+
+    Raises:
+        CaptureError: the function does not fire above 0, and only there.
+    """
+    away = 2.0 ** torch.arange(-24, 25)
+    with torch.no_grad():
+        below, at, above = (fires(x) for x in (-away, torch.zeros(1), away))
+    if (below != 0).any() or (above != 1).any() or float(at) not in (0.0, 1.0):
+        raise CaptureError(
+            f"neuron {name!r} ({type(module).__name__}): its surrogate function does not give 1 "
+            "for all numbers above 0 and 0 for all below, when it is called; use one of its library"
+        )
+    return _number(at.reshape(()))
+
+
 # -- snnTorch ----------------------------------------------------------------------------------
 
 
@@ -160,7 +178,7 @@ def _snn(name: str, module: Any, keep: Array, late_zero: str, states: tuple[str,
         "voltage_leak": 1 - keep,
         "bias": np.zeros(()),
         "threshold": threshold,
-        "inclusive": np.zeros(()),
+        "inclusive": _at_threshold(name, module, module.spike_grad),
     }
     if reset == "subtract":
         if not delay:
@@ -265,7 +283,7 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
         "voltage_leak": 1 - keep,
         "bias": np.zeros(()),
         "threshold": threshold,
-        "inclusive": ONE,
+        "inclusive": _at_threshold(name, module, module.surrogate_function),
     }
     if rest is None:
         values["subtract"] = threshold

@@ -39,7 +39,8 @@ from neuroport.frontends.torch.traced_tensor import (
     STEP,
 )
 
-SAMPLES = 3  # another number than while forward is followed: it may not depend on it
+SAMPLES = (1, 3)  # other numbers than while forward is followed: it may not depend on them
+MANY = 17  # if it asks for their number
 TIES = 1e-4  # relative to a threshold: within this distance rounding decides
 STEPS = 24  # steps of a neuron that runs alone
 
@@ -48,7 +49,7 @@ def check(found: Followed, frames: npt.NDArray[Any]) -> None:
     """Compare the captured network with the module, on frames like the given ones.
 
     Args:
-        frames: real numbers (T, N, *shape), of which range and first sample matter.
+        frames: real numbers (T, N, *shape), on which forward runs, too.
 
     Raises:
         CaptureError: names the neuron that differs.
@@ -56,11 +57,13 @@ def check(found: Followed, frames: npt.NDArray[Any]) -> None:
     for population in found.populations:
         _check_neuron(found, population)
     rng = np.random.default_rng(len(found.populations))
-    drawn = frames[:, rng.integers(0, frames.shape[1], SAMPLES)]
-    noise = rng.permutation(drawn.reshape(-1)).reshape(drawn.shape)
-    if found.way == STATIC:
-        noise = np.repeat(noise[:1], len(noise), 0)
-    _check_forward(found, noise.astype(np.float32), rng)
+    for samples in (*SAMPLES, *([MANY] if found.counts_samples else [])):
+        drawn = frames[:, rng.integers(0, frames.shape[1], samples)]
+        noise = rng.permutation(drawn.reshape(-1)).reshape(drawn.shape)
+        if found.way == STATIC:
+            noise = np.repeat(noise[:1], len(noise), 0)
+        _check_forward(found, noise.astype(np.float32), rng)
+    _check_forward(found, frames.astype(np.float32), rng)
 
 
 # -- forward -----------------------------------------------------------------------------------
@@ -148,7 +151,7 @@ def _check_neuron(found: Followed, population: Population) -> None:
     rng = np.random.default_rng(1)
     shape = node.shape
     small = shape if math.prod(shape) <= 4096 else _smaller(node)
-    x = level * rng.normal(0.4, 0.9, (STEPS, SAMPLES, *small)).astype(np.float32)
+    x = level * rng.normal(0.4, 0.9, (STEPS, max(SAMPLES), *small)).astype(np.float32)
     at_once = np.float32(level) if np.unique(node.values["threshold"]).size == 1 else None
     if at_once is not None:
         x[0, 0] = at_once  # at the threshold, within the rounding of float32
@@ -242,15 +245,17 @@ def _part_at_thresholds(
         return
     steps = np.arange(len(got)).reshape(-1, *[1] * (got.ndim - 1))
     first = np.where(differs, steps, len(got)).min(0)
-    level = np.abs(_cut(node.values["threshold"], small)).max() or 1.0
+    level = np.abs(_cut(node.values["threshold"], small))
+    level = np.broadcast_to(np.where(level > 0, level, 1.0), first.shape)
     parted = first < len(got)
     apart = np.take_along_axis(np.abs(distance), np.minimum(first, len(got) - 1)[None], 0)[0]
+    apart = apart / level
     if node.name in population.name and population.cell.own is not None:
         worst = float(apart[parted & (first == first.min())].max(initial=0))
     else:
         worst = float(apart[parted].max(initial=0))
     # the first sample begins at the threshold, where rounding may decide
-    if worst > TIES * level or parted[1:].mean() > 0.25:
+    if worst > TIES or parted[1:].mean() > 0.25:
         raise CaptureError(
             f"neuron {population.name!r} ({type(population.module).__name__}) does not compute "
             "what its parameters say (tried on random currents): it was changed, or is of a "

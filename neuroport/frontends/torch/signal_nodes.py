@@ -58,7 +58,7 @@ class SignalNodes:
         }[origin.lies]
         made = Traced((*lead, *self.building.shape(origin.node)), dtype)
         of = f"{origin.node}\0{origin.state}" if origin.state else origin.node
-        made.origin, made.of = origin, frozenset((of,))
+        made.note(origin, "", frozenset((of,)))
         return made
 
     def array(self, value: Any) -> Array:
@@ -95,7 +95,7 @@ class SignalNodes:
 
     def unchanged(self, given: Traced) -> Traced:
         made = Traced(given.shape)
-        made.origin, made.made_by, made.of = given.origin, given.made_by, given.of
+        made.note(given.origin, given.made_by, given.of)
         return made
 
     def named_as(self, base: str) -> str:

@@ -134,4 +134,10 @@ WAYS = {
 ASKED = {
     *("item", "tolist", "numpy", "bool", "int", "float", "index", "contains", "array", "equal"),
     *("allclose", "is_nonzero", "nonzero", "unique", "complex"),
+    *("data_ptr", "storage", "untyped_storage", "_typed_storage", "dlpack"),
+}
+# functions whose results share no memory with their arguments
+FRESH = {
+    *("linear", "conv1d", "conv2d", "matmul", "mm", "batch_norm", "avg_pool2d", "max_pool2d"),
+    *("add", "sub", "mul", "div", "radd", "rsub", "rmul", "truediv", "stack", "cat", "mean", "sum"),
 }

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuroport.capture.signal_tensors import SampleCount
 from neuroport.capture.source_lines import here
 from neuroport.errors import CaptureError
 from neuroport.frontends.torch import elementwise, layers
@@ -19,6 +20,7 @@ from neuroport.frontends.torch.signal_nodes import SignalNodes
 from neuroport.frontends.torch.torch_functions import (
     ASKED,
     DECIDES,
+    FRESH,
     INPLACE,
     LINEAR,
     ON_THE_HOST,
@@ -35,16 +37,33 @@ class Tracer(SignalNodes):
     """Follows one forward pass."""
 
     followed = 0  # calls that have a node
+    inside = 0
+    refused: CaptureError | None = None
+    counted = False
 
     def call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the result of a function of torch, with its node."""
+        self.inside += 1
+        try:
+            args, kwargs = _plain(args), _plain(kwargs)
+            found = self._called(name, func, args, kwargs)
+            if name == "iter":
+                found = list(found)
+            if name not in FRESH:
+                _share_memory(func, args, kwargs, found)
+            return iter(found) if name == "iter" else found
+        finally:
+            self.inside -= 1
+
+    def _called(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         converts = func in (Tensor.float, Tensor.bool, Tensor.int)
         if name in ASKED and not converts:
             raise CaptureError(
                 f"forward asks for the values of a signal ({name}, {here().quoted}); what it "
                 "does must be the same for all frames"
             )
-        if name == "setitem" or kwargs.get("out") is not None:
+        into = _writes(func, kwargs) and not isinstance(args[0], Traced)
+        if name == "setitem" or kwargs.get("out") is not None or (into and not _rebinds(func)):
             raise CaptureError(
                 f"forward writes into a tensor ({here().quoted}); collect what neurons send in a "
                 "list, and torch.stack it"
@@ -85,7 +104,8 @@ class Tracer(SignalNodes):
         def traced(found: Any) -> Any:
             if isinstance(found, Tensor):
                 made = Traced(found.shape, found.dtype)
-                made.made_by, made.of, made.host, made.computed = said, of, host, computed
+                made.note(None, said, of, host)
+                made.computed = computed
                 return made
             if isinstance(found, (tuple, list)) and not isinstance(found, torch.Size):
                 return (
@@ -101,7 +121,8 @@ class Tracer(SignalNodes):
 
         found = traced(shapes)
         if _writes(func, kwargs) and isinstance(args[0], Traced) and isinstance(found, Traced):
-            args[0].origin, args[0].made_by, args[0].of, args[0].host = None, said, of, host
+            _written(args[0])
+            args[0].note(None, said, of, host)
             return args[0]
         return found
 
@@ -123,9 +144,62 @@ class Tracer(SignalNodes):
                 raise Lost(WAYS.get(base, ""))
         made = rule(self, func, base, args, kwargs)
         if _writes(func, kwargs) and isinstance(made, Traced) and isinstance(args[0], Traced):
-            args[0].origin, args[0].made_by, args[0].of = made.origin, made.made_by, made.of
+            origin, made_by, host = made.origin, made.made_by, made.host
+            _written(args[0])
+            args[0].note(origin, made_by, made.of, host)
             return args[0]
         return made
+
+
+def _written(changed: Traced) -> None:
+    """Let tensors that share the memory of ``changed`` lose their origins."""
+    changed.memory.writes += 1
+    changed.memory.writer = here().quoted
+
+
+def _share_memory(func: Any, args: Any, kwargs: Any, found: Any) -> None:
+    """Give results the memory of the arguments that they are views of, as torch's own function
+    has it."""
+    results = [each for each in _flat(found) if isinstance(each, Traced)]
+    given = {id(each): each for each in signals_in((args, kwargs))}
+    results = [each for each in results if id(each) not in given]
+    if not results or not given:
+        return
+    probes: dict[int, Tensor] = {}
+    try:
+        made = _flat(func(*_on_meta(args, probes), **_on_meta(kwargs, probes)))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):
+        made = []
+    views = [each for each in made if isinstance(each, Tensor)]
+    places = {probe.untyped_storage()._cdata: given[at] for at, probe in probes.items()}
+    if len(views) != len(results):  # unknown: as if all were views of the first
+        for each in results:
+            each.memory = next(iter(given.values())).memory
+        return
+    for each, view in zip(results, views, strict=True):
+        source = places.get(view.untyped_storage()._cdata)
+        if source is not None:
+            each.memory, each._stamp = source.memory, source.memory.writes
+
+
+def _rebinds(func: Any) -> bool:
+    """Whether it is an operator such as ``+=``, after which the name stands for the result."""
+    return bool(func.__name__.startswith("__"))
+
+
+def _plain(value: Any) -> Any:
+    """Sizes as numbers."""
+    if isinstance(value, SampleCount):
+        return int(value)
+    if isinstance(value, torch.Size):
+        return torch.Size(_plain(tuple(value)))
+    if type(value) in (tuple, list):
+        return type(value)(_plain(each) for each in value)
+    if type(value) is dict:
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, slice):
+        return slice(_plain(value.start), _plain(value.stop), _plain(value.step))
+    return value
 
 
 def _writes(func: Any, kwargs: dict[str, Any]) -> bool:
@@ -146,12 +220,15 @@ def _flat(value: Any) -> list[Any]:
     return [value]
 
 
-def _on_meta(value: Any) -> Any:
-    """Return arguments without numbers, to infer shapes."""
+def _on_meta(value: Any, probes: dict[int, Tensor] | None = None) -> Any:
+    """Return arguments without numbers, to infer shapes; ``probes`` keeps those of signals."""
     if isinstance(value, Tensor):
-        return torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
+        made = torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
+        if probes is None or not isinstance(value, Traced):
+            return made
+        return probes.setdefault(id(value), made)
     if isinstance(value, dict):
-        return {key: _on_meta(each) for key, each in value.items()}
+        return {key: _on_meta(each, probes) for key, each in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(_on_meta(each) for each in value)
+        return type(value)(_on_meta(each, probes) for each in value)
     return value
