@@ -116,7 +116,7 @@ def run_module(
         memory_of(device, min(batch, samples), 1, attempt, BackendError, "batch"),
         evaluating(net),
         held(net),
-        heard(net, populations, keep),
+        heard(net, populations, keep, [node.name for node in graph.populations]),
     ):
         for first in range(0, samples, batch):
             now = slice(first, first + batch)

@@ -26,6 +26,7 @@ from neuroport.capture.forward import (
     evaluating,
     read,
     refuse_hooks,
+    unheard,
     unwrapped,
 )
 from neuroport.capture.signal_tensors import AxisOrder
@@ -211,30 +212,47 @@ def read_wiring(
 
 
 @contextmanager
-def heard(net: nn.Module, modules: Iterable[tuple[str, nn.Module]], hook: Any) -> Iterator[None]:
+def heard(
+    net: nn.Module,
+    modules: Iterable[tuple[str, nn.Module]],
+    hook: Any,
+    calls: Iterable[str] = (),
+) -> Iterator[None]:
     """Context that calls ``hook(name, module, args, output)`` after every call of a layer.
 
     Args:
         modules: layers and parts of layers by their name in ``net``.
+        calls: names of calls that every run of ``net`` must make.
+
+    Raises:
+        CaptureError: a run did not make one of them; raised by ``net``.
     """
     paths = [path for path, module in net.named_modules() if isinstance(module, LAYERS)]
-    number = Numbering()
+    number, left = Numbering(), dict.fromkeys(calls)
+    expected = [*left]
 
     def begin(*_: object) -> None:
-        nonlocal number
-        number = Numbering()
+        nonlocal number, left
+        number, left = Numbering(), dict.fromkeys(expected)
+
+    def end(*_: object) -> None:
+        for name in left:
+            raise unheard(name)
 
     def after(path: str) -> Any:
         layer = next((p for p in paths if path == p or path.startswith(f"{p}.")), path)
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
             again = number(path).removeprefix(path)
-            hook(_free(layer + again) + path.removeprefix(layer), module, args, output)
+            name = _free(layer + again) + path.removeprefix(layer)
+            left.pop(name, None)
+            hook(name, module, args, output)
 
         return keep
 
     handles = [net.register_forward_pre_hook(begin)]
     handles += [module.register_forward_hook(after(name)) for name, module in modules]
+    handles.append(net.register_forward_hook(end))
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import inspect
 import math
 import random
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -173,6 +174,30 @@ class Numbering:
         return name if self._times[name] == 1 else f"{name}.{self._times[name]}"
 
 
+def _refuse_direct(name: str) -> None:
+    """Refuse a call of a block's forward that is no call of the block.
+
+    To be called by what replaces the forward.
+
+    Raises:
+        CaptureError: names the block and the line.
+    """
+    if sys._getframe(2).f_globals is not vars(nn.modules.module):  # where torch's __call__ is
+        raise CaptureError(
+            f"block {name!r} is called by .forward in {here().quoted}, where its hooks do not run: "
+            "weights that hooks compute stay old, and what measures or records calls misses it; "
+            "leave .forward out, and call the block itself"
+        )
+
+
+def unheard(name: str) -> CaptureError:
+    """The error of a recording that misses a call."""
+    return CaptureError(
+        f"forward does not call {name!r} in this run, and it did when it was read; {SAME}, for any "
+        "number of them, and in real numbers as in integers"
+    )
+
+
 @contextmanager
 def called(blocks: Mapping[str, nn.Module], around: Callable[..., Any]) -> Iterator[None]:
     """Context that calls ``around(name of the call, block, own, *args)`` for calls by forward.
@@ -192,6 +217,7 @@ def called(blocks: Mapping[str, nn.Module], around: Callable[..., Any]) -> Itera
     def call(name: str, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if inside:
             return type(block).forward(block, *args, **kwargs)
+        _refuse_direct(name)
         return around(number(name), block, own, *args, **kwargs)
 
     with replaced(blocks, call):
@@ -345,6 +371,7 @@ def read(
         return made
 
     def call(name: str, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        _refuse_direct(name)
         place = here()
         if kwargs or len(args) != 1:
             raise CaptureError(

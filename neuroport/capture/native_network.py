@@ -62,7 +62,8 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
         thresholds[name] = _thresholds(module, args[0])
 
     neurons = {layer.path: layer.neuron for layer in layers if layer.neuron is not None}
-    with heard(net, neurons.items(), hear):
+    calls = [layer.name for layer in layers if layer.neuron is not None]
+    with heard(net, neurons.items(), hear, calls):
         if check:
             forward.check(frames[:, :1].float())
         else:

@@ -62,7 +62,8 @@ def correct_biases(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) 
     for module in net.modules():
         if isinstance(module, Biased) and module.correction is not None:
             module.correction.zero_()
-    wanted = _real_means(net, list(corrected), frames)
+    calls = [layer.name for layer in layers if layer.path in corrected]
+    wanted = _real_means(net, list(corrected), calls, frames)
     named = {layer.name: layer for layer in layers}
     done = set[str]()
 
@@ -78,11 +79,13 @@ def correct_biases(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) 
         # what follows reads the corrected current
         object.__setattr__(output, "bias", module.corrected(output.bias))
 
-    with evaluating(net), heard(net, corrected.items(), correct):
+    with evaluating(net), heard(net, corrected.items(), correct, calls):
         net(frames.float())
 
 
-def _real_means(net: nn.Module, paths: Sequence[str], frames: Tensor) -> Mapping[str, Tensor]:
+def _real_means(
+    net: nn.Module, paths: Sequence[str], calls: Sequence[str], frames: Tensor
+) -> Mapping[str, Tensor]:
     """Return the mean current of every call in the real-valued network, for each channel."""
     real = copy.deepcopy(net)
     for module in real.modules():
@@ -98,7 +101,8 @@ def _real_means(net: nn.Module, paths: Sequence[str], frames: Tensor) -> Mapping
             mean = _over_positions(output)
         sums[name] = sums.get(name, 0.0) + mean * args[0].shape[1]
 
-    with evaluating(real), heard(real, [(p, real.get_submodule(p)) for p in paths], hear):
+    layers = [(path, real.get_submodule(path)) for path in paths]
+    with evaluating(real), heard(real, layers, hear, calls):
         for first in range(0, frames.shape[1], BATCH):
             real(frames[:, first : first + BATCH].float())
     return {name: total / frames.shape[1] for name, total in sums.items()}

@@ -109,9 +109,10 @@ def observe(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) -> Rang
         if isinstance(module, OnGrid):
             module.lsb.zero_()
     found = Ranges()
-    paths = {layer.path for layer in layers if isinstance(layer.module, (Lif, GradedConv, Readout))}
+    measured = [each for each in layers if isinstance(each.module, (Lif, GradedConv, Readout))]
+    paths, calls = {each.path for each in measured}, [each.name for each in measured]
     modules = [(path, real.get_submodule(path)) for path in sorted(paths)]
-    with evaluating(real), heard(real, modules, found.hear):
+    with evaluating(real), heard(real, modules, found.hear, calls):
         for first in range(0, frames.shape[1], BATCH):
             real(frames[:, first : first + BATCH].float())
     return found
@@ -134,7 +135,7 @@ def check_departures(net: nn.Module, graph: Graph, frames: Tensor) -> None:
 
     kinds = (Lif, Relay, Integrator)
     modules = [item for item in net.named_modules() if isinstance(item[1], kinds)]
-    with evaluating(net), heard(net, modules, hear):
+    with evaluating(net), heard(net, modules, hear, graph.checked):
         for first in range(0, frames.shape[1], BATCH):
             net(frames[:, first : first + BATCH].float())
     watch.end()

@@ -242,7 +242,6 @@ def quantization_cost(
     unused = [option for option, on in used.items() if not on]
     neurons = [layer for layer in layers if layer.neuron is not None]
     counts = {layer.name: [0, 0, 0, 0] for layer in neurons}
-    paths = {layer.path for layer in neurons}
     classes: tuple[list[Tensor], list[Tensor]] = ([], [])
     for network in (real, integer):
         network.to(where)
@@ -256,8 +255,8 @@ def quantization_cost(
         memory_of(where, min(batch, chosen.stop - chosen.start), 1, attempt, BackendError, "batch"),
         held(real),
         held(integer),
-        _spikes(real, paths) as of_real,
-        _spikes(integer, paths) as of_integer,
+        _spikes(real, neurons) as of_real,
+        _spikes(integer, neurons) as of_integer,
     ):
         for at in range(chosen.start, chosen.stop, batch):
             part = given[:, at : min(at + batch, chosen.stop)].to(where)
@@ -343,14 +342,16 @@ def _classes(output: Any) -> Tensor:
 
 
 @contextmanager
-def _spikes(net: nn.Module, paths: set[str]) -> Iterator[dict[str, Tensor]]:
+def _spikes(net: nn.Module, neurons: Sequence[LayerCall]) -> Iterator[dict[str, Tensor]]:
     """Return the last spikes of the populations of these layers, by name."""
     seen: dict[str, Tensor] = {}
+    paths = {layer.path for layer in neurons}
+    calls = [layer.name for layer in neurons]
 
     def keep(name: str, _: nn.Module, __: Any, spikes: Tensor) -> None:
         seen[name] = spikes > 0
 
-    with heard(net, [(path, net.get_submodule(path)) for path in paths], keep):
+    with heard(net, [(path, net.get_submodule(path)) for path in paths], keep, calls):
         yield seen
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -187,15 +188,33 @@ def activity(net: nn.Module, frames: Tensor) -> dict[str, Any]:
         return {"samples": frames.shape[1], "populations": told}
     integer = is_integer(net)
     found = {name: _Population() for name, _ in _populations(net)}
-    handles = [m.register_forward_hook(found[name]) for name, m in _populations(net)]
-    try:
-        with evaluating(net), held(net):
-            net(frames)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as stack:
+        for name, module in _populations(net):
+            stack.enter_context(_heard(module, found[name]))
+        stack.enter_context(evaluating(net))
+        stack.enter_context(held(net))
+        net(frames)
     told = {name: each.told(integer) for name, each in found.items() if each.neurons}
     return {"samples": frames.shape[1], "populations": told}
+
+
+@contextmanager
+def _heard(module: nn.Module, hear: _Population) -> Iterator[None]:
+    """Context that counts what ``module`` sends; hooks would miss calls of ``module.forward``."""
+    own, replaced = module.forward, vars(module).get("forward")
+
+    def forward(*args: Any, **named: Any) -> Any:
+        sent = own(*args, **named)
+        hear(module, (*args, *named.values()), sent)
+        return sent
+
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if replaced is not None:
+            module.forward = replaced
 
 
 def _populations(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:

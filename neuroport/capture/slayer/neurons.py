@@ -501,8 +501,16 @@ def _at_rest(neuron: Any) -> str:
 
 def _scale(name: str, neuron: Any) -> int:
     scale = int(neuron.w_scale)
-    if scale < 1 or scale & (scale - 1) or neuron.s_scale != scale << STATE_SHIFT:
-        refuse(name, f"has scale {scale}, no power of two, which SLAYER's float32 needs; use 64")
+    if scale != neuron.w_scale or scale < 1 or scale & (scale - 1):
+        given = neuron.w_scale
+        refuse(name, f"has scale {given}, no power of two, which SLAYER's float32 needs; use 64")
+    if neuron.s_scale != scale << STATE_SHIFT:
+        refuse(
+            name,
+            f"has w_scale {scale} and s_scale {neuron.s_scale}, and the states of a graph are "
+            f"{1 << STATE_SHIFT} times as fine as its weights, as scale={scale} makes them; set "
+            f"neuron.s_scale = {scale << STATE_SHIFT}",
+        )
     return scale
 
 

@@ -17,7 +17,7 @@ from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from neuroport.capture.forward import called, evaluating, performed, unwrapped
+from neuroport.capture.forward import called, evaluating, performed, unheard, unwrapped
 from neuroport.capture.slayer.graph_builder import Probe
 from neuroport.capture.slayer.modules import at_rest
 from neuroport.capture.slayer.network import Captured, capture
@@ -120,6 +120,8 @@ def _keep(
             stack.callback(probe.module.register_forward_hook(hear(probe)).remove)
         net(x)
     for probe in captured.probes:
+        if not heard[probe.name]:
+            raise unheard(probe.call)
         if probe.name in recorder:
             messages = _messages(probe, heard[probe.name], steps)
             shape = captured.graph.facts(probe.name).shape  # as the graph has them

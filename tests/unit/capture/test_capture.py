@@ -12,10 +12,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
+from neuroport.capture.connectivity import heard  # noqa: E402
 from neuroport.capture.native_network import integer_graph  # noqa: E402
 from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import CaptureError  # noqa: E402
@@ -636,6 +639,155 @@ def test_override_of_a_module_that_is_followed_is_followed(case: str) -> None:
     graph = port.quantize(net, frames)
     assert graph["readout.synapse"].inputs == ("neuron1", "neuron2")
     assert compare(run_module(net, frames), Reference().run(graph, frames))
+
+
+class OneByForward(Residual):
+    """A residual network of which ``call`` calls one layer."""
+
+    def __init__(self, name: str, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.name, self.call = name, call
+
+    def layer(self, name: str, x: Tensor) -> Tensor:
+        own = getattr(self, name)
+        return self.call(own, x) if name == self.name else own(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.layer("stem", x)
+        spikes = self.layer("neuron1", stream)
+        stream = self.layer("conv1", spikes) + self.layer("project", stream)
+        return self.layer("readout", self.layer("neuron2", stream))
+
+
+def by_forward(layer: nn.Module, x: Tensor) -> Tensor:
+    return layer.forward(x)
+
+
+def checkpointed(layer: nn.Module, x: Tensor) -> Tensor:
+    return checkpoint(layer.forward, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("options", [{}, {"correct_bias": True}, {"widths": "checked"}])
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        *((name, by_forward) for name in ("stem", "neuron1", "conv1", "project", "readout")),
+        ("neuron2", checkpointed),
+    ],
+)
+def test_call_of_a_layer_by_its_forward_is_refused_with_the_line(
+    name: str, call: Callable[..., Tensor], options: dict[str, Any]
+) -> None:
+    """Corrections and ranges are measured by hooks, which do not run there, and missed it."""
+    net = randomize(OneByForward(name, call), 0)
+    line = rf"block '{name}' is called by .forward in `return .*\.forward.*test_capture.py:\d+"
+    with pytest.raises(CaptureError, match=line):
+        port.quantize(net, frames_for(net), **options)
+
+
+class Part(nn.Module):
+    """A module of the user's own, whose forward is followed however it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.neuron = Conv(2, 2), Lif()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.neuron(self.conv(x))
+
+
+class OwnPart(Part):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+class Wraps(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+class Parts(Layers):
+    def __init__(self, call: Callable[[Any, Tensor], Tensor], part: nn.Module) -> None:
+        super().__init__()
+        self.call, self.part = call, part
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.call(self.part, self.neuron1(self.stem(x))))
+
+
+PARTS: dict[str, tuple[Callable[[Any, Tensor], Tensor], Callable[[], nn.Module]]] = {
+    "super": (lambda part, x: part(x), OwnPart),
+    "forward": (lambda part, x: part.forward(x), OwnPart),
+    "a wrapper": (lambda part, x: part(x), lambda: Wraps(Part())),
+    "a wrapped layer": (lambda part, x: part.neuron(part.conv.forward(x)), lambda: WrapsConv()),
+    "sequential": (lambda part, x: part(x), lambda: nn.Sequential(Conv(2, 2), Lif())),
+    "checkpoint": (lambda part, x: checkpoint(part, x, use_reentrant=False), Part),
+    "checkpointed layers": (
+        lambda part, x: part.neuron(checkpoint(part.conv, x, use_reentrant=False)),
+        Part,
+    ),
+    "pruned": (lambda part, x: part(x), lambda: pruned(Part())),
+    "__call__": (lambda part, x: part.neuron.__call__(part.conv.__call__(x)), Part),
+}
+
+
+class WrapsConv(Part):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = Wraps(self.conv)  # type: ignore[assignment]
+
+
+def pruned(part: Part) -> Part:
+    """With hooks on the convolution of a layer."""
+    prune.random_unstructured(part.conv.synapse, "weight", 0.5)
+    return part
+
+
+@pytest.mark.parametrize("case", PARTS)
+@pytest.mark.parametrize("options", [{}, {"correct_bias": True, "widths": "checked"}])
+def test_forward_of_a_module_that_is_no_layer_may_be_called(
+    case: str, options: dict[str, Any]
+) -> None:
+    call, part = PARTS[case]
+    net = randomize(Parts(call, part()), 0)
+    frames = frames_for(net)
+    graph = port.quantize(net, frames, **options)
+    assert len(graph.populations) == 4  # input and readout, too
+    assert compare(run_module(net, frames), Reference().run(graph, frames))
+
+
+class LeavesOutInIntegers(Residual):
+    """A forward that is another in its integer phase."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stem.lsb > 0:
+            return self.readout(self.neuron1(self.stem(x)))
+        return super().forward(x)
+
+
+def test_correction_of_a_layer_that_is_not_called_in_integers_is_refused() -> None:
+    net = randomize(LeavesOutInIntegers(), 0)
+    with pytest.raises(CaptureError, match=r"'conv1' in this run, .* real numbers as in integers"):
+        port.quantize(net, frames_for(net), correct_bias=True)
+
+
+def test_recording_tells_which_call_a_run_leaves_out() -> None:
+    net = Residual()
+    calls = [f"neuron{index}" for index in (1, 2, 3)]
+    modules = [(name, net.get_submodule(name)) for name in calls]
+    found: list[str] = []
+    x = torch.zeros(2, 1, 1, 4, 4)
+    with heard(net, modules, lambda name, *_: found.append(name), calls[:2]):
+        net(x)
+        net.forward = lambda x: net.neuron1(net.stem(x))  # type: ignore[method-assign]
+        with pytest.raises(CaptureError, match="does not call 'neuron2' in this run"):
+            net(x)
+    assert found == ["neuron1", "neuron2", "neuron1"]
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
 @pytest.mark.parametrize("name", ["", "conv1", "neuron1", "again", "project.relay_in"])

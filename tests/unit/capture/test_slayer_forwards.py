@@ -220,6 +220,20 @@ def other_threshold(net: Any, b: Any, x: Any) -> Any:
     return y
 
 
+def neurons_by_forward(net: Any, b: Any, x: Any) -> Any:
+    return b[1](b[0].neuron.forward(b[0].synapse(x)))
+
+
+def synapse_by_forward(net: Any, b: Any, x: Any) -> Any:
+    """Weight norm would be a hook of it."""
+    return b[1](b[0].neuron(b[0].synapse.forward(x)))
+
+
+def block_by_forward(net: Any, b: Any, x: Any) -> Any:
+    return b[1].forward(b[0](x))
+
+
+BY_FORWARD = r"block '{}' is called by .forward in `return .*` \(.*forwards\.py:\d+\)"
 CHANGES = r"forward changes the weights of the network, '{}', before `.*` \(.*forwards\.py:\d+\)"
 TOLD: dict[str, tuple[Way, str]] = {
     "weights of a block": (negated_for_a_block, CHANGES.format("blocks.1.synapse.weight")),
@@ -228,6 +242,9 @@ TOLD: dict[str, tuple[Way, str]] = {
     "samples": (by_samples, r"branches on the number of samples \(`return .*` \(.*forwards\.py:"),
     "len": (by_length, r"number of samples by len \(`return .*forwards\.py:.*; write .shape\[0\]"),
     "len of a sum": (by_length_of_what_is_computed, r"something else.*forwards\.py:\d+"),
+    "neurons by forward": (neurons_by_forward, BY_FORWARD.format("blocks.0.neuron")),
+    "a synapse by forward": (synapse_by_forward, BY_FORWARD.format("blocks.0.synapse")),
+    "a block by forward": (block_by_forward, BY_FORWARD.format("blocks.1")),
     "a write": (write, r"`y\[:, :10\] = 0` \(.*forwards\.py:\d+\) has changed in place"),
     "data": (through_data, r"`y.data\[..., :4\] = 0` \(.*forwards\.py:\d+\) has changed in place"),
     "a view": (a_view, r"`y.view\(y.shape\).zero_\(\)` \(.*forwards\.py:\d+\) has changed"),
@@ -236,6 +253,22 @@ TOLD: dict[str, tuple[Way, str]] = {
     "a product": (multiplied, r"it multiplies.*; add spikes instead, and put factors into weights"),
     "slices": (mixed, r"reads what 'getitem' in `return b\[1\].*` \(.*forwards\.py:\d+\) made"),
 }
+
+
+def test_block_that_a_recording_does_not_call_is_named() -> None:
+    """A recording has the steps that shifts cut off, too, and forward may see their number."""
+
+    def by_steps(net: Any, b: Any, x: Any) -> Any:
+        return b[1](b[0](x) if x.shape[-1] <= steps else x)
+
+    torch.manual_seed(3)
+    x = spikes(ROW, 0.5)
+    steps = x.shape[-1]
+    net = ready(Free(by_steps, *rows((20, 20), (20, 9), delay_shift=True)), x)
+    frames = capture.frames(net, x)
+    port.quantize(net, frames)
+    with pytest.raises(port.NeuroportError, match=r"does not call 'blocks\.0' in this run"):
+        port.run(net, frames)
 
 
 def test_forward_may_note_on_a_block_what_no_block_reads() -> None:

@@ -255,6 +255,21 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ROW,
         ("blocks.0", "scale 32", "use 64"),
     ),
+    "a scale that is no power of two": (
+        lambda: Chain(dense(neuron={**PLAIN, "scale": 48})),
+        ROW,
+        ("blocks.0", "scale 48, no power of two", "use 64"),
+    ),
+    "states finer than of SLAYER's scale": (
+        lambda: altered(Chain(dense()), _set("blocks.0.neuron.s_scale", 1 << 13)),
+        ROW,
+        ("blocks.0", "w_scale 64 and s_scale 8192", "64 times", "neuron.s_scale = 4096"),
+    ),
+    "weights coarser than of SLAYER's scale": (
+        lambda: altered(Chain(dense()), _set("blocks.0.neuron.w_scale", 32)),
+        ROW,
+        ("blocks.0", "w_scale 32 and s_scale 4096", "neuron.s_scale = 2048"),
+    ),
     "changes as spikes": (
         lambda: Chain(changes("Input"), cuba("Dense", 20, 10)),
         ROW,

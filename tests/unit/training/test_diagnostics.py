@@ -14,7 +14,7 @@ import neuroport as port  # noqa: E402
 from neuroport.data.samples import frames_of  # noqa: E402
 from neuroport.errors import TrainingError  # noqa: E402
 from neuroport.graph import integers  # noqa: E402
-from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
 from neuroport.nets.stream import Stream  # noqa: E402
 from neuroport.recipe import from_dict  # noqa: E402
 from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
@@ -58,6 +58,39 @@ def test_activity_is_that_of_the_run(zoo: Any) -> None:
         assert found["dormant"] == pytest.approx(dormant, rel=1e-3, abs=1e-4)
         assert found["saturated"] == 0  # the widths are proven, and these voltages leak
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_activity_has_neurons_that_are_called_by_their_forward() -> None:
+    """Hooks do not run there, and these populations were missing."""
+
+    class ByForward(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self, plain: bool) -> None:
+            super().__init__()
+            self.plain = plain
+            self.neuron, self.levels = Lif(0.4), Mlf((0.3, 0.6))
+
+        def forward(self, x: Any) -> Any:
+            if self.plain:
+                return self.levels(self.neuron(x) + x)
+            return self.levels.forward(self.neuron.forward(x=x) + x)
+
+    torch.manual_seed(0)
+    current = torch.rand(4, 2, 1, 5, 5)
+    want, got = (activity(ByForward(plain), current)["populations"] for plain in (True, False))
+    assert set(got) == {"neuron", "levels"}
+    assert got == want
+    assert all(each["spikes"] > 0 for each in got.values())
+
+
+def test_activity_leaves_a_forward_of_the_users_as_it_was() -> None:
+    neuron = Lif(0.4)
+    neuron.forward = own = lambda x: (x > 0.5).float()  # type: ignore[method-assign]
+    net = torch.nn.Sequential(neuron, Lif(0.4))
+    current = torch.rand(4, 2, 1, 5, 5)
+    found = activity(net, current)["populations"]
+    assert found["0"]["spikes"] == pytest.approx(float((current > 0.5).sum()) / 50, rel=1e-3)
+    assert neuron.forward is own
+    assert "forward" not in vars(net[1])
 
 
 def test_saturated_voltages_are_counted() -> None:
