@@ -228,6 +228,32 @@ def test_sums_of_all_steps_have_the_classes_of_the_network(end: Any) -> None:
 @pytest.mark.parametrize(
     "end",
     [
+        lambda s, v: s.mean(0).flip(1),
+        lambda s, v: 1 - s.mean(0),
+        lambda s, v: s.mean(0)[:, 1:],
+        lambda s, v: s.mean(0)[:, [4, 3, 2, 1, 0]],
+        lambda s, v: torch.cat([s.mean(0)[:, 1:], s.mean(0)[:, :1]], 1),
+        lambda s, v: (1 - s).sum(0),
+        lambda s, v: s[:, :, [3, 1, 2]].sum(0),
+        lambda s, v: s.mean(0).view(-1, 5, 1).sum(2),
+    ],
+)
+def test_classes_of_what_is_made_of_spikes_are_those_of_its_sum(end: Any) -> None:
+    net = Net(end=end)
+    made, said = warned(net)
+    assert not said
+    frames = (np.random.default_rng(1).random((6, 100, 12)) < 0.5).astype(np.int64)
+    with torch.no_grad():
+        want = net(torch.from_numpy(frames).float()).numpy().argmax(1)
+    assert np.unique(want).size > 1
+    got = port.run(made.graph, frames)
+    assert (got.predictions == want).all()
+    assert port.compare(got, port.run(port.lower(made.graph, target="lava-cpu"), frames)).equal
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
         lambda s, v: s.sum(0) * -1,
         lambda s, v: s.sum(0) / -6,
         lambda s, v: 9 - s.sum(0),

@@ -539,8 +539,9 @@ class _Following:
                 )
 
     def _summed(self, name: str) -> str:
-        """Currents that the host averages or adds up over all steps, as a readout that does so."""
-        if name in self.building.binary:
+        """What the host averages or adds up over all steps: a neuron, whose spikes a run counts, or
+        a readout that adds up, of currents and of what is made of spikes, such as a selection."""
+        if self.building.sender(name).kind in ("Neuron", "Threshold"):
             return name
         shape = self.building.shape(name)
         keys = {"gain": 1.0, "current_leak": 1.0, "voltage_leak": 0.0, "bias": 0.0}

@@ -128,12 +128,13 @@ def _left(found: Followed, network: Network, name: str) -> str:
             "of what they send"
         )
     sources = [node.inputs for node in network.of_kind("Output")]
-    source = sources[0][0]
-    adds = network.nodes[source].kind in ("Neuron", "Threshold", "Potential")
+    sender = found.building.sender(sources[0][0])
+    adds = sender.kind in ("Neuron", "Threshold", "Potential")
     if len(sources) == 1 and not adds:
         return (
-            f"{name}.forward returns a current for each step, and the class of a run is that of "
-            "the last one; let forward return their mean or sum, or add up what output sends"
+            f"the graph of {name} ends with a current for each step, and the class of a run is that "
+            "of the last one; let forward return their mean or sum over the steps, such as "
+            "currents.mean(0), or add up what output sends"
         )
     return ""
 
