@@ -197,6 +197,63 @@ def test_neurons_that_take_turns_on_a_state_are_refused() -> None:
         port.import_torch(net, FRAMES)
 
 
+def test_what_forward_writes_and_keeps_is_as_it_was_before() -> None:
+    class Writes(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(()))
+            self.register_buffer("rate", torch.zeros(5))
+            self.unused = nn.Parameter(torch.ones(3))
+            self.swapped = nn.Parameter(torch.ones(3))
+            self.plain, self.calls, self.log, self.last = torch.zeros(2), 0, [], {}
+
+        def forward(self, x: Tensor) -> Any:
+            out = super().forward(x)
+            self.seen += 1
+            self.rate = 0.5 * self.rate + out.mean((0, 1))
+            self.unused.detach().mul_(2)
+            self.swapped.data = self.unused.data
+            self.plain[1] = 7
+            self.calls += 1
+            self.log.append(out)
+            self.last["out"] = out
+            return out
+
+    net = Writes()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    waits = (net.fc1.weight**2).sum()  # for a gradient, which needs the weight as it is
+    made = port.import_torch(net, FRAMES)
+    waits.backward()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not net.plain.any()
+    assert (net.calls, net.log, net.last) == (0, [], {})
+    assert np.array_equal(made.real(FRAMES)["output"], given(Net()))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda net: setattr(net, "fc2", nn.LazyLinear(5)), r"Net\.fc2\.weight is not made yet.*"),
+        (lambda net: net.to("meta"), r"Net\.fc1\.weight is on the device meta.*load its weights"),
+        (lambda net: net.lif2.to("meta"), r"Net\.lif2\.\w+ is on the device meta"),
+        (
+            lambda net: setattr(net.fc1, "weight", nn.Parameter(net.fc1.weight.to_sparse())),
+            r"Net\.fc1\.weight is sparse; give the same weights as tensor\.to_dense\(\)",
+        ),
+    ],
+)
+def test_a_network_without_its_numbers_is_refused(change: Any, says: str) -> None:
+    net = Net()
+    change(net)
+    with pytest.raises(CaptureError, match=says):
+        port.import_torch(net, FRAMES)
+    if "not made yet" in says:
+        assert torch.nn.parameter.is_lazy(net.fc2.weight)
+        net(torch.from_numpy(FRAMES).float())
+        assert np.array_equal(port.import_torch(net, FRAMES).real(FRAMES)["output"], given(net))
+
+
 # -- what is returned --------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from neuroport.frontends.torch.neuron_states import (
     keep_states,
     kept_states,
     numbers_of,
+    restored,
 )
 from neuroport.frontends.torch.neurons import JELLY, Cell, cell_of, is_neuron
 from neuroport.frontends.torch.traced_tensor import (
@@ -106,7 +107,7 @@ def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) 
 def neurons_replaced(net: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
     """Context that replaces each neuron's forward by ``call(path, module, *args, **kwargs)``.
 
-    Afterwards the states that modules keep are restored.
+    Afterwards every module has the attributes, parameters and buffers that it had.
 
     Raises:
         CaptureError: a neuron has a forward of its own.
@@ -117,22 +118,11 @@ def neurons_replaced(net: nn.Module, call: Callable[..., Any]) -> Iterator[None]
                 f"neuron {path or type(module).__name__!r} has a forward of its own, which no "
                 f"integer neuron has; use {type(module).__name__} as it is"
             )
-    kept = [(module, dict(module._buffers), dict(vars(module))) for module in net.modules()]
-    memories = [dict(memory) for memory in (vars(m).get("_memories", {}) for m, _, _ in kept)]
-    try:
+    with restored(net):
         for path, module in net.named_modules():
             if is_neuron(module):
                 module.forward = partial(call, path, module)
         yield
-    finally:
-        for (module, buffers, attributes), memory in zip(kept, memories, strict=True):
-            vars(module).clear()
-            vars(module).update(attributes)
-            module._buffers.clear()
-            module._buffers.update(buffers)
-            if "_memories" in attributes:
-                attributes["_memories"].clear()
-                attributes["_memories"].update(memory)
 
 
 def begin(net: nn.Module) -> None:

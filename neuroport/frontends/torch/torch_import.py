@@ -140,7 +140,7 @@ def _left(found: Followed, network: Network, name: str) -> str:
 
 
 def _check_module(net: nn.Module) -> None:
-    """Refuse what is no module whose lines can be followed, or not of float32."""
+    """Refuse what is no module whose lines can be followed, or without numbers of float32."""
     import torch
 
     name = type(net).__name__
@@ -148,6 +148,20 @@ def _check_module(net: nn.Module) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             what = f"{name}.{path}" if path else name
             raise CaptureError(f"{what} is TorchScript; give the module that it was made of")
+    for path, tensor in (*net.named_parameters(), *net.named_buffers()):
+        what = f"{name}.{path}"
+        if torch.nn.parameter.is_lazy(tensor):
+            raise CaptureError(
+                f"{what} is not made yet, as its lazy module learns its shape from what it first "
+                f"reads; call {name} once with real frames and train it, or load its weights"
+            )
+        if tensor.is_meta:
+            raise CaptureError(
+                f"{what} is on the device meta, which holds no numbers; make {name} on the CPU "
+                "(net.to_empty(device='cpu')) and load its weights"
+            )
+        if tensor.layout != torch.strided:
+            raise CaptureError(f"{what} is sparse; give the same weights as tensor.to_dense()")
     others = {p.dtype for p in net.parameters() if p.dtype != torch.float32}
     if others:
         said = ", ".join(sorted(str(dtype) for dtype in others))
