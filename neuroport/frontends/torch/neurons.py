@@ -243,7 +243,7 @@ def _rleaky(name: str, module: Any) -> Cell:
 # -- SpikingJelly ------------------------------------------------------------------------------
 
 
-def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float = 0.0) -> Cell:
+def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: Array | float = 0.0) -> Cell:
     def refuse(why: str) -> CaptureError:
         return CaptureError(f"neuron {name!r} ({type(module).__name__}): {why}")
 
@@ -252,7 +252,7 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
             "its surrogate_function has spiking=False and sends real numbers; "
             "call surrogate_function.set_spiking_mode(True)"
         )
-    rest = module.v_reset
+    rest = None if module.v_reset is None else _number(module.v_reset)
     threshold = _number(module.v_threshold)
     if np.isposinf(threshold).any():
         raise refuse(
@@ -274,7 +274,7 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
     if (values["threshold"] <= 0).any():
         raise refuse("v_threshold must lie above v_reset, else it fires without input")
     begins = module._memories_rv.get("v", 0.0)
-    if not isinstance(begins, (int, float)) or begins != (rest or 0.0):
+    if not np.all(_number(begins) == (0.0 if rest is None else rest)):
         raise refuse("a sample begins at another voltage than v_reset; leave set_reset_value out")
     return Cell(JELLY, values, whole=module.step_mode == "m")
 
@@ -284,7 +284,7 @@ def _if(name: str, module: Any) -> Cell:
 
 
 def _lif(name: str, module: Any) -> Cell:
-    leak = np.asarray(1 / float(module.tau))
+    leak = 1 / _number(module.tau)
     kept = np.asarray(1 - leak, np.float64)
     return _jelly(name, module, leak if module.decay_input else ONE, kept)
 
@@ -296,10 +296,10 @@ def _plif(name: str, module: Any) -> Cell:
 
 
 def _cuba(name: str, module: Any) -> Cell:
-    keep = np.asarray(float(module.v_decay))
-    found = _jelly(name, module, ONE, keep, float(module.c_decay))
-    if module.v_reset:  # it leaks toward 0, but is counted from v_reset
-        found.values["bias"] = -(1 - keep) * module.v_reset
+    keep = _number(module.v_decay)
+    found = _jelly(name, module, ONE, keep, _number(module.c_decay))
+    if module.v_reset is not None:  # it leaks toward 0, but is counted from v_reset
+        found.values["bias"] = -(1 - keep) * _number(module.v_reset)
     return found
 
 
