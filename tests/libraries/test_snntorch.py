@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,7 @@ from torch import nn
 
 import neuroport as port
 from neuroport.errors import CaptureError, FramesError
+from neuroport.quantization import QuantizationWarning
 
 snn = pytest.importorskip("snntorch")
 
@@ -177,6 +179,27 @@ def test_the_network_stays_as_it_is_states_included() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert "forward" not in vars(net.net[1])
     assert np.array_equal(said(net.eval(), frames), want)
+
+
+@pytest.mark.parametrize(("beta", "told"), [(1e-5, True), (0.003, False), (0.9, False)])
+def test_a_voltage_that_a_spike_lowers_by_many_thresholds_keeps_its_spikes(
+    beta: float, told: bool
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 40), snn.Leaky(beta, init_hidden=True)).eval()
+    nn.init.uniform_(net[0].weight, -1, 1)
+    frames = spikes(12)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = port.import_torch(net, frames)
+    said = [str(w.message) for w in caught if issubclass(w.category, QuantizationWarning)]
+    (cost,) = made.cost.populations
+    assert 0.1 < cost.real / cost.positions < 0.9
+    assert cost.differing / cost.positions < 0.02
+    assert bool(said) == told
+    if told:
+        (only,) = said
+        assert re.match(r"neuron '1' has a threshold of 32 units .* a larger beta or", only)
 
 
 REFUSED = [

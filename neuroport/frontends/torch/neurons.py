@@ -2,8 +2,9 @@
 
 Each is converted to the form of the integer neurons: ``u = (1 - current_leak) u + gain x``, ``v =
 (1 - voltage_leak) v + u + bias``, a spike where ``v > threshold`` (or ``>=`` if ``inclusive``),
-then ``v = 0`` or ``v = v - subtract``. ``v`` is counted from the reset value. Neurons that this
-form cannot express are refused here. :mod:`.numeric_check` compares the form with the library.
+then ``v = 0`` or ``v = v - subtract``. ``v`` is counted from the reset value. Where the library
+subtracts after the next leak, ``subtract_late`` is what it subtracts there. Neurons that this form
+cannot express are refused here. :mod:`.numeric_check` compares the form with the library.
 """
 
 from __future__ import annotations
@@ -171,6 +172,7 @@ def _snn(name: str, module: Any, keep: Array, late_zero: str, states: tuple[str,
         if not (keep > 0).all():
             raise refuse("beta is 0, so that nothing is left to subtract from; use a beta above 0")
         values["subtract"] = threshold / keep  # a step later, after the leak
+        values["subtract_late"] = threshold
     elif reset == "zero" and delay and late_zero:
         raise refuse(late_zero)
     elif reset == "none":
@@ -243,7 +245,9 @@ def _rleaky(name: str, module: Any) -> Cell:
 # -- SpikingJelly ------------------------------------------------------------------------------
 
 
-def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: Array | float = 0.0) -> Cell:
+def _jelly(
+    name: str, module: Any, gain: Array, keep: Array, keep_current: Array | float = 0.0
+) -> Cell:
     def refuse(why: str) -> CaptureError:
         return CaptureError(f"neuron {name!r} ({type(module).__name__}): {why}")
 
