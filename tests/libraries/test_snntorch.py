@@ -124,6 +124,43 @@ def test_what_is_fed_back_over_two_layers_is_refused() -> None:
         port.import_torch(networks.lively(Far()), spikes(12))
 
 
+class Late(networks.Fed):
+    """The second neuron reads what the first sent the step before: at step 0 ``start``."""
+
+    def __init__(self, loop: bool, start: Any = torch.zeros, **options: Any) -> None:
+        super().__init__(**options)
+        self.loop, self.start, self.back = loop, start, nn.Linear(10, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        spk1, spk2, found = self.start(x.size(1), 10), torch.zeros(x.size(1), 10), []
+        for step in range(x.size(0)):
+            before, current = spk1, self.fc1(x[step])
+            spk1, mem1 = self.lif1(current + spk2 if self.loop else current, mem1)
+            spk2, mem2 = self.lif2(self.back(before), mem2)
+            found.append(spk2)
+        return torch.stack(found)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_layer_may_read_what_another_sent_the_step_before(loop: bool, reset: str) -> None:
+    net = networks.lively(Late(loop, reset_mechanism=reset), seed=3)
+    made = equal_to_the_library(net, spikes(12))
+    assert any("recurrent" in node.kind for node in made.graph) == loop
+    assert any(node.kind == "delay" for node in made.graph) != loop
+    assert all(cost.share < 0.1 for cost in made.cost.populations)
+    want = port.run(made.graph, spikes(12))
+    assert port.compare(want, port.run(port.lower(made.graph, target="lava-cpu"), spikes(12))).equal
+
+
+def test_what_a_layer_reads_first_must_be_what_no_spike_gives() -> None:
+    with pytest.raises(CaptureError, match=r"'lif2' receives .* than 'back\.late' at step 0"):
+        port.import_torch(networks.lively(Late(True, torch.ones)), spikes(12))
+    with pytest.raises(CaptureError, match=r"'lif2' \(.*\) reads a Tensor that does not depend on"):
+        port.import_torch(networks.lively(Late(False)), spikes(12)[:1])
+
+
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_layers_that_hear_each_other_a_step_later_are_one_population(reset: str) -> None:
     net = networks.lively(networks.Mutual(reset_mechanism=reset), seed=3)
