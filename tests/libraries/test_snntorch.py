@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,7 @@ from torch import nn
 
 import neuroport as port
 from neuroport.errors import CaptureError, FramesError
+from neuroport.quantization import QuantizationWarning
 
 snn = pytest.importorskip("snntorch")
 
@@ -122,6 +124,43 @@ def test_what_is_fed_back_over_two_layers_is_refused() -> None:
         port.import_torch(networks.lively(Far()), spikes(12))
 
 
+class Late(networks.Fed):
+    """The second neuron reads what the first sent the step before: at step 0 ``start``."""
+
+    def __init__(self, loop: bool, start: Any = torch.zeros, **options: Any) -> None:
+        super().__init__(**options)
+        self.loop, self.start, self.back = loop, start, nn.Linear(10, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        spk1, spk2, found = self.start(x.size(1), 10), torch.zeros(x.size(1), 10), []
+        for step in range(x.size(0)):
+            before, current = spk1, self.fc1(x[step])
+            spk1, mem1 = self.lif1(current + spk2 if self.loop else current, mem1)
+            spk2, mem2 = self.lif2(self.back(before), mem2)
+            found.append(spk2)
+        return torch.stack(found)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_layer_may_read_what_another_sent_the_step_before(loop: bool, reset: str) -> None:
+    net = networks.lively(Late(loop, reset_mechanism=reset), seed=3)
+    made = equal_to_the_library(net, spikes(12))
+    assert any("recurrent" in node.kind for node in made.graph) == loop
+    assert any(node.kind == "delay" for node in made.graph) != loop
+    assert all(cost.share < 0.1 for cost in made.cost.populations)
+    want = port.run(made.graph, spikes(12))
+    assert port.compare(want, port.run(port.lower(made.graph, target="lava-cpu"), spikes(12))).equal
+
+
+def test_what_a_layer_reads_first_must_be_what_no_spike_gives() -> None:
+    with pytest.raises(CaptureError, match=r"'lif2' receives .* than 'back\.late' at step 0"):
+        port.import_torch(networks.lively(Late(True, torch.ones)), spikes(12))
+    with pytest.raises(CaptureError, match=r"'lif2' \(.*\) reads a Tensor that does not depend on"):
+        port.import_torch(networks.lively(Late(False)), spikes(12)[:1])
+
+
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_layers_that_hear_each_other_a_step_later_are_one_population(reset: str) -> None:
     net = networks.lively(networks.Mutual(reset_mechanism=reset), seed=3)
@@ -177,6 +216,27 @@ def test_the_network_stays_as_it_is_states_included() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert "forward" not in vars(net.net[1])
     assert np.array_equal(said(net.eval(), frames), want)
+
+
+@pytest.mark.parametrize(("beta", "told"), [(1e-5, True), (0.003, False), (0.9, False)])
+def test_a_voltage_that_a_spike_lowers_by_many_thresholds_keeps_its_spikes(
+    beta: float, told: bool
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 40), snn.Leaky(beta, init_hidden=True)).eval()
+    nn.init.uniform_(net[0].weight, -1, 1)
+    frames = spikes(12)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = port.import_torch(net, frames)
+    said = [str(w.message) for w in caught if issubclass(w.category, QuantizationWarning)]
+    (cost,) = made.cost.populations
+    assert 0.1 < cost.real / cost.positions < 0.9
+    assert cost.differing / cost.positions < 0.02
+    assert bool(said) == told
+    if told:
+        (only,) = said
+        assert re.match(r"neuron '1' has a threshold of 32 units .* a larger beta or", only)
 
 
 REFUSED = [
@@ -345,6 +405,26 @@ def test_gates_of_spikes_are_exact_in_integers_and_on_lava(tmp_path: Path) -> No
     assert port.compare(trace, port.run(net, frames, on="lava-cpu")).equal
 
 
+class Combines(nn.Module):
+    """A third neuron reads what a rule makes of the spikes of two."""
+
+    def __init__(self, rule: Any) -> None:
+        super().__init__()
+        self.rule = rule
+        self.fc1, self.fc2 = nn.Linear(12, 8), nn.Linear(12, 8)
+        self.lif1, self.lif2, self.lif3 = (snn.Leaky(beta) for beta in (0.9, 0.7, 0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mem1, mem2, mem3 = (lif.reset_mem() for lif in (self.lif1, self.lif2, self.lif3))
+        found = []
+        for step in x:
+            spk1, mem1 = self.lif1(self.fc1(step), mem1)
+            spk2, mem2 = self.lif2(self.fc2(step), mem2)
+            spk3, mem3 = self.lif3(self.rule(spk1, spk2).float(), mem3)
+            found.append(spk3)
+        return torch.stack(found)
+
+
 @pytest.mark.parametrize(
     ("rule", "want"),
     [
@@ -354,29 +434,16 @@ def test_gates_of_spikes_are_exact_in_integers_and_on_lava(tmp_path: Path) -> No
         (lambda a, b: a + b > 1, lambda a, b: a & b),
         (lambda a, b: 2 * a + b >= 2, lambda a, b: a),
         (lambda a, b: 2 * a - b > 1, lambda a, b: a & ~b),
+        (lambda a, b: (a + b).clamp(0, 1), lambda a, b: a | b),
+        (lambda a, b: (a + b + a.flip(1)).clamp(max=1), lambda a, b: a | b | a[..., ::-1]),
+        (lambda a, b: (2 * a + (b + b.flip(1))).clamp(0, 1), lambda a, b: a | b | b[..., ::-1]),
     ],
 )
-def test_a_sum_of_spikes_that_is_compared_is_the_gate_that_was_written(
+def test_a_sum_of_spikes_that_is_compared_or_clamped_is_the_gate_that_was_written(
     rule: Any, want: Any
 ) -> None:
-    class Compares(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc1, self.fc2 = nn.Linear(12, 8), nn.Linear(12, 8)
-            self.lif1, self.lif2, self.lif3 = (snn.Leaky(beta) for beta in (0.9, 0.7, 0.5))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            mem1, mem2, mem3 = (lif.reset_mem() for lif in (self.lif1, self.lif2, self.lif3))
-            found = []
-            for step in x:
-                spk1, mem1 = self.lif1(self.fc1(step), mem1)
-                spk2, mem2 = self.lif2(self.fc2(step), mem2)
-                spk3, mem3 = self.lif3(rule(spk1, spk2).float(), mem3)
-                found.append(spk3)
-            return torch.stack(found)
-
     torch.manual_seed(0)
-    net = Compares()
+    net = Combines(rule)
     with torch.no_grad():
         for layer in (net.fc1, net.fc2):
             layer.weight *= 3
@@ -384,7 +451,22 @@ def test_a_sum_of_spikes_that_is_compared_is_the_gate_that_was_written(
     trace = port.run(made.graph, spikes(12))
     a, b = trace["lif1"], trace["lif2"]
     assert (a & b).sum() > 5
-    assert np.array_equal(trace["above"], want(a, b))
+    assert np.array_equal(trace["above" if "above" in trace.messages else "or"], want(a, b))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda a, b: (a - b).clamp(0, 1),
+        lambda a, b: (0.5 * a + b).clamp(0, 1),
+        lambda a, b: (a + b).clamp(0, 2),
+        lambda a, b: (a + b + 1).clamp(max=1),
+    ],
+)
+def test_what_is_clamped_and_no_sum_of_spikes_is_refused(rule: Any) -> None:
+    net = Combines(rule)
+    with pytest.raises(CaptureError, match="clamps values that are not a sum of spikes, or to"):
+        port.import_torch(net, spikes(12))
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.75, 1.5])

@@ -10,8 +10,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
+from neuroport.frontends.torch.neurons import cell_of
 from tests.libraries.test_pages import blocks
 
 NEWER = ("python3.12", "python3.13", "python3.11")
@@ -140,3 +144,26 @@ def test_weights_of_its_networks_give_its_logits(jelly: Path, root: Path) -> Non
     for name, found in json.loads(done.stdout).items():
         assert found["entries"] == found["of"], name
         assert found["difference"] < 1e-12 < 0.1 < found["deviation"], name
+
+
+@pytest.mark.parametrize(
+    ("kind", "constants", "key", "want"),
+    [
+        ("LIFNode", {"tau": torch.tensor([2.0, 4.0]), "decay_input": False}, "voltage_leak",
+         [0.5, 0.25]),
+        ("LIFNode", {"tau": torch.tensor(4.0), "decay_input": True}, "gain", 0.25),
+        ("CUBALIFNode", {"c_decay": torch.tensor([0.25, 0.5]), "v_decay": 0.75}, "current_leak",
+         [0.75, 0.5]),
+        ("CUBALIFNode", {"c_decay": 0.5, "v_decay": torch.tensor([0.75, 0.5])}, "voltage_leak",
+         [0.25, 0.5]),
+        ("IFNode", {"v_threshold": torch.tensor([1.0, 0.5])}, "threshold", [1.25, 0.75]),
+    ],
+)  # fmt: skip
+def test_constants_may_be_one_for_each_neuron(
+    kind: str, constants: dict[str, object], key: str, want: object
+) -> None:
+    # a class of the library's names, which has no version for every Python that is tested
+    neuron = type(kind, (nn.Module,), {"__module__": "spikingjelly.activation_based.neuron"})()
+    shared = {"surrogate_function": None, "v_threshold": 1.0, "v_reset": -0.25, "step_mode": "m"}
+    vars(neuron).update({**shared, "_memories_rv": {"v": -0.25}, **constants})
+    assert np.array_equal(cell_of("n", neuron).values[key], want)

@@ -198,6 +198,63 @@ def test_neurons_that_take_turns_on_a_state_are_refused() -> None:
         port.import_torch(net, FRAMES)
 
 
+def test_what_forward_writes_and_keeps_is_as_it_was_before() -> None:
+    class Writes(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(()))
+            self.register_buffer("rate", torch.zeros(5))
+            self.unused = nn.Parameter(torch.ones(3))
+            self.swapped = nn.Parameter(torch.ones(3))
+            self.plain, self.calls, self.log, self.last = torch.zeros(2), 0, [], {}
+
+        def forward(self, x: Tensor) -> Any:
+            out = super().forward(x)
+            self.seen += 1
+            self.rate = 0.5 * self.rate + out.mean((0, 1))
+            self.unused.detach().mul_(2)
+            self.swapped.data = self.unused.data
+            self.plain[1] = 7
+            self.calls += 1
+            self.log.append(out)
+            self.last["out"] = out
+            return out
+
+    net = Writes()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    waits = (net.fc1.weight**2).sum()  # for a gradient, which needs the weight as it is
+    made = port.import_torch(net, FRAMES)
+    waits.backward()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not net.plain.any()
+    assert (net.calls, net.log, net.last) == (0, [], {})
+    assert np.array_equal(made.real(FRAMES)["output"], given(Net()))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda net: setattr(net, "fc2", nn.LazyLinear(5)), r"Net\.fc2\.weight is not made yet.*"),
+        (lambda net: net.to("meta"), r"Net\.fc1\.weight is on the device meta.*load its weights"),
+        (lambda net: net.lif2.to("meta"), r"Net\.lif2\.\w+ is on the device meta"),
+        (
+            lambda net: setattr(net.fc1, "weight", nn.Parameter(net.fc1.weight.to_sparse())),
+            r"Net\.fc1\.weight is sparse; give the same weights as tensor\.to_dense\(\)",
+        ),
+    ],
+)
+def test_a_network_without_its_numbers_is_refused(change: Any, says: str) -> None:
+    net = Net()
+    change(net)
+    with pytest.raises(CaptureError, match=says):
+        port.import_torch(net, FRAMES)
+    if "not made yet" in says:
+        assert torch.nn.parameter.is_lazy(net.fc2.weight)
+        net(torch.from_numpy(FRAMES).float())
+        assert np.array_equal(port.import_torch(net, FRAMES).real(FRAMES)["output"], given(net))
+
+
 # -- what is returned --------------------------------------------------------------------------
 
 
@@ -224,6 +281,32 @@ def test_sums_of_all_steps_have_the_classes_of_the_network(end: Any) -> None:
     want = given(Net()).sum(0)
     assert np.array_equal(made.real(FRAMES)["output"].sum(0), want)
     assert (port.run(made.graph, FRAMES).output.argmax(1) == want.argmax(1)).all()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda s, v: s.mean(0).flip(1),
+        lambda s, v: 1 - s.mean(0),
+        lambda s, v: s.mean(0)[:, 1:],
+        lambda s, v: s.mean(0)[:, [4, 3, 2, 1, 0]],
+        lambda s, v: torch.cat([s.mean(0)[:, 1:], s.mean(0)[:, :1]], 1),
+        lambda s, v: (1 - s).sum(0),
+        lambda s, v: s[:, :, [3, 1, 2]].sum(0),
+        lambda s, v: s.mean(0).view(-1, 5, 1).sum(2),
+    ],
+)
+def test_classes_of_what_is_made_of_spikes_are_those_of_its_sum(end: Any) -> None:
+    net = Net(end=end)
+    made, said = warned(net)
+    assert not said
+    frames = (np.random.default_rng(1).random((6, 100, 12)) < 0.5).astype(np.int64)
+    with torch.no_grad():
+        want = net(torch.from_numpy(frames).float()).numpy().argmax(1)
+    assert np.unique(want).size > 1
+    got = port.run(made.graph, frames)
+    assert (got.predictions == want).all()
+    assert port.compare(got, port.run(port.lower(made.graph, target="lava-cpu"), frames)).equal
 
 
 @pytest.mark.parametrize(

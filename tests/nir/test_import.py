@@ -404,6 +404,26 @@ def test_a_scale_is_any_real_number() -> None:
     assert port.from_nir(drawn, dt=1.0, frames=frames, scale=np.uint8(1)).hash == one
 
 
+def test_a_graph_built_in_python_is_what_its_file_is(tmp_path: Path) -> None:
+    nir = pytest.importorskip("nir")
+    ones, weight = np.ones((4, 3, 3)), RNG(0).integers(-4, 5, (4, 2, 3, 3)) / 4
+    graph = nir.NIRGraph(
+        nodes={
+            "in": nir.Input({"input": np.array((2, 8, 8))}),
+            "c": nir.Conv2d((8, 8), weight, 1, 0, 1, 1, np.zeros(4)),  # of sizes, nir makes tuples
+            "p": nir.SumPool2d((2, 2), (2, 2), (0, 0)),
+            "n": nir.IF(r=ones, v_threshold=ones, v_reset=0 * ones),
+            "out": nir.Output({"output": np.array((4, 3, 3))}),
+        },
+        edges=[("in", "c"), ("c", "p"), ("p", "n"), ("n", "out")],
+    )
+    frames = spikes(2, 8, 8)
+    nir.write(tmp_path / "n.nir", graph)
+    want = port.from_nir(tmp_path / "n.nir", dt=1.0, frames=frames)
+    assert port.run(want, frames)["n"].any()
+    assert port.from_nir(graph, dt=1.0, frames=frames).hash == want.hash
+
+
 def test_frames_of_64_bits_without_a_sign_are_what_they_say() -> None:
     drawn = chain(given(3), ("n", if_(3, v_threshold=0.5)), taken(3))
     frames = spikes(3).astype(np.uint64)

@@ -100,7 +100,11 @@ def of_object(node: Any) -> Any:
     if isinstance(node, (bytes, np.bytes_)):
         return bytes(node).decode(errors="replace")
     if isinstance(node, (list, tuple)):
-        return [of_object(item) for item in node]
+        items = [of_object(item) for item in node]
+        shapes = {item.shape if isinstance(item, np.ndarray) else None for item in items}
+        # the package nir makes tuples of sizes, where a file holds arrays
+        of_numbers = len(shapes) == 1 and None not in shapes
+        return np.stack(items) if of_numbers else items
     if isinstance(node, np.ndarray) and node.dtype.kind in "OSU":
         return of_object(node.tolist())
     return node if isinstance(node, str) else np.asarray(node)

@@ -69,6 +69,7 @@ class Whole:
         self.places: dict[str, Place] = {}
         self.terms: dict[str, list[Term]] = {}
         self.unit: dict[str, Array] = {}
+        self.rounded_thresholds: dict[str, int] = {}
         self.said: dict[str, list[str]] = {name: [] for name in network.nodes}
         self.targets: dict[str, list[str]] = {name: [] for name in network.nodes}
         self.delayed: dict[tuple[str, int], str] = {}
@@ -524,6 +525,8 @@ class Building:
                 "fires at a threshold of 0, and so at every step; give a threshold above "
                 "where its voltage rests",
             )
+        if not kept.all():
+            self.whole.rounded_thresholds[self.name] = int(threshold[~kept].min())
         fields = {"threshold": shortest(threshold), "bias": bias, **decays}
         if form.subtract is not None:
             real = by_channel(form.subtract, channels)

@@ -33,6 +33,8 @@ class Quantized:
         unit: for each population the real value of one unit of current, per neuron.
         dt: seconds of a step.
         scale: the real value of an integer frame of 1.
+        rounded_thresholds: the lowest threshold of each population of which rounding may change
+            spikes, in units of current.
     """
 
     graph: Graph
@@ -41,6 +43,7 @@ class Quantized:
     unit: dict[str, Array]
     dt: float
     scale: float
+    rounded_thresholds: dict[str, int]
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from neuroport.frontends.nir.reading import (
     Node,
     Shape,
 )
+from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif
 
@@ -116,7 +117,9 @@ class Quantizing(Whole):
             for name, node in network.nodes.items()
         )
         _check_records(graph, records)
-        return Quantized(graph, records, self.places, self.unit, self.dt, self.scale)
+        return Quantized(
+            graph, records, self.places, self.unit, self.dt, self.scale, self.rounded_thresholds
+        )
 
     # -- what is told ------------------------------------------------------------------------
 
@@ -260,8 +263,12 @@ class Quantizing(Whole):
         if threshold is not None:
             self._check_threshold(node)
             threshold = _meant(threshold)
-        levels = (threshold, value.get("inclusive"), value.get("subtract"))
-        return Form(gain, current, voltage, bias, *levels)
+        subtract = value.get("subtract")
+        if "subtract_late" in value:  # what the rounded leak leaves of it is what counts
+            unity = integers.DECAY_UNITY
+            left = np.maximum(unity - np.rint(unity * voltage), 1) / unity
+            subtract = value["subtract_late"] / left
+        return Form(gain, current, voltage, bias, threshold, value.get("inclusive"), subtract)
 
     def _check_threshold(self, node: Node) -> None:
         lowest = float(node.values["threshold"].min())

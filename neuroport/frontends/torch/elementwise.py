@@ -226,11 +226,20 @@ def clamp(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) ->
         low, high = None, kwargs.get("max", args[1] if len(args) > 1 else None)
     if base == "clamp_min":
         high = None
-    node = signals.building.nodes[origin.node]
-    addends = node.inputs if node.kind == "Pass" else (origin.node,)
-    spikes = set(addends) <= signals.building.binary
-    if not spikes or (low is not None and low != 0) or (high is not None and high != 1):
+    limits = (low is None or low == 0) and (high is None or high == 1)
+    if not limits or not _is_count(signals, origin.node):
         raise Lost("it clamps values that are not a sum of spikes, or to other limits than 0 and 1")
-    if high is None:
+    if high is None or origin.node in signals.building.binary:
         return signals.like(origin, origin.node)
-    return signals.like(origin, _gate(signals, "or", list(addends)))
+    return signals.like(origin, signals.building.above(signals.named_as("or"), origin.node, 0.5))
+
+
+def _is_count(signals: SignalNodes, name: str) -> bool:
+    """Whether every value of a node is 0, or 1 or more: of spikes, and of sums of them."""
+    node = signals.building.nodes[name]
+    if name in signals.building.binary:
+        return True
+    weights = node.values.get("scale", node.values.get("weight", np.ones(1)))
+    counts = node.kind in ("Pass", "Scale", "Matrix", "Linear", "Reshape") and not node.late
+    counts = counts and "bias" not in node.values and bool(((weights == 0) | (weights >= 1)).all())
+    return counts and all(_is_count(signals, source) for source in node.inputs)

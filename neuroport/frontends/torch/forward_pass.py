@@ -23,10 +23,12 @@ from neuroport.frontends.torch.neuron_states import (
     keep_states,
     kept_states,
     numbers_of,
+    restored,
 )
 from neuroport.frontends.torch.neurons import JELLY, Cell, cell_of, is_neuron
 from neuroport.frontends.torch.traced_tensor import (
     BATCH_FIRST,
+    SAMPLES,
     STATIC,
     STEP,
     TRACERS,
@@ -42,6 +44,7 @@ from neuroport.nets.neuron import Lif, Mlf
 # ways to call forward: with all steps, step by step, or with one picture for all steps
 WAYS = (WHOLE, STEP, STATIC)
 INPUTS = ("input_", "x", "x_seq")  # names of what a neuron reads, in both libraries
+_NOT_OF_FRAMES = "a {} that does not depend on the frames"
 FRAMES_FIT = "the frames are (T, N, *shape) of what it takes, and all that it is given"
 
 
@@ -111,7 +114,7 @@ def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) 
 def neurons_replaced(net: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
     """Context that replaces each neuron's forward by ``call(path, module, *args, **kwargs)``.
 
-    Afterwards the states that modules keep are restored.
+    Afterwards every module has the attributes, parameters and buffers that it had.
 
     Raises:
         CaptureError: a neuron has a forward of its own.
@@ -122,22 +125,11 @@ def neurons_replaced(net: nn.Module, call: Callable[..., Any]) -> Iterator[None]
                 f"neuron {path or type(module).__name__!r} has a forward of its own, which no "
                 f"integer neuron has; use {type(module).__name__} as it is"
             )
-    kept = [(module, dict(module._buffers), dict(vars(module))) for module in net.modules()]
-    memories = [dict(memory) for memory in (vars(m).get("_memories", {}) for m, _, _ in kept)]
-    try:
+    with restored(net):
         for path, module in net.named_modules():
             if is_neuron(module):
                 module.forward = partial(call, path, module)
         yield
-    finally:
-        for (module, buffers, attributes), memory in zip(kept, memories, strict=True):
-            vars(module).clear()
-            vars(module).update(attributes)
-            module._buffers.clear()
-            module._buffers.update(buffers)
-            if "_memories" in attributes:
-                attributes["_memories"].clear()
-                attributes["_memories"].update(memory)
 
 
 def begin(net: nn.Module) -> None:
@@ -163,6 +155,7 @@ class _Following:
         self.constants: dict[str, Cell] = {}  # path -> its neuron before forward begins
         self.hidden: dict[str, tuple[Population, Any]] = {}  # path -> token of the state
         self.named: dict[str, Population] = {}
+        self.firsts: dict[str, str] = {}  # node of a constant at step 0 -> where it is read
         self.reached: dict[str, int] = {}  # path -> steps of its last population
 
     def run(self) -> Followed:
@@ -244,7 +237,9 @@ class _Following:
         unknown = [key for key in states if key not in cell.states]
         if unknown or len(args) > 1 + len(cell.states) or not given:
             raise CaptureError(f"neuron {name!r} is called with other arguments ({here()})")
-        origin = self._now(self._reached(path, cell, states), cell, self._reads(name, given[0]))
+        reached = self._reached(path, cell, states)
+        first = self._first(name, given[0]) if not reached and not cell.whole else None
+        origin = first or self._now(reached, cell, self._reads(name, given[0]))
         population = self._population(path, name, module, cell, origin, states)
         steps = self._steps(name, population, cell, origin)
         self.calls += 1
@@ -260,12 +255,27 @@ class _Following:
         if isinstance(value, Traced):
             said = value.made_by or "a state of a neuron, or a sum over steps"
         else:
-            said = f"a {type(value).__name__} that does not depend on the frames"
+            said = _NOT_OF_FRAMES.format(type(value).__name__)
         raise CaptureError(
             f"neuron {name!r} ({here()}) reads what {said}"
             if isinstance(value, Traced) and value.made_by
             else f"neuron {name!r} ({here()}) reads {said}"
         )
+
+    def _first(self, name: str, value: Any) -> Origin | None:
+        """What a neuron reads at step 0 of messages of the step before: a constant.
+
+        Its node is none of the network: what the neuron reads at step 1 takes its place, and
+        whether that sends this constant at step 0 is checked with numbers.
+        """
+        if isinstance(value, Traced) or not isinstance(value, Tensor):
+            return None
+        if value.ndim < 2 or len(value) != SAMPLES:
+            return None
+        own, shape = self.building.free(f"{name}.first"), tuple(value.shape[1:])
+        self.building.nodes[own] = Node(own, "Pass", (), frozenset(), shape, shape)
+        self.firsts[own] = str(here())
+        return Origin(own, STEP, 0)
 
     def _reached(self, path: str, cell: Cell, states: dict[str, Any]) -> int:
         """Steps that the population of a call has behind it, as far as its states say."""
@@ -328,6 +338,8 @@ class _Following:
             node = self.building.nodes[before.name]
             inputs = tuple(sorted({*node.inputs} - {before.input} | {origin.node}))
             self.building.nodes[before.name] = replace(node, inputs=inputs)
+            if self.firsts.pop(before.input, None):
+                del self.building.nodes[before.input]
             before.input = origin.node
         return before
 
@@ -506,7 +518,6 @@ class _Following:
 
     def _finish(self) -> None:
         found = self.found
-        self.building.close_loops()
         forward = f"{type(self.net).__name__}.forward{defined(self.net)}"
         if not found.populations:
             raise CaptureError(f"{forward} calls no neuron")
@@ -517,6 +528,12 @@ class _Following:
                     f"{self.steps} steps of the frames; give frames (T, N, *shape) with as many "
                     "steps as forward takes"
                 )
+            if population.input in self.firsts:
+                raise CaptureError(
+                    f"neuron {population.name!r} ({self.firsts[population.input]}) reads "
+                    f"{_NOT_OF_FRAMES.format('Tensor')}"
+                )
+        self.building.close_loops()
         potentials: list[str] = []
         for tensor in _leaves(found.returned[-1]):
             origin = tensor.origin
@@ -557,8 +574,9 @@ class _Following:
                 )
 
     def _summed(self, name: str) -> str:
-        """Currents that the host averages or adds up over all steps, as a readout that does so."""
-        if name in self.building.binary:
+        """What the host averages or adds up over all steps: a neuron, whose spikes a run counts, or
+        a readout that adds up, of currents and of what is made of spikes, such as a selection."""
+        if self.building.sender(name).kind in ("Neuron", "Threshold"):
             return name
         shape = self.building.shape(name)
         keys = {"gain": 1.0, "current_leak": 1.0, "voltage_leak": 0.0, "bias": 0.0}

@@ -35,6 +35,13 @@ class Building:
     def shape(self, name: str) -> Shape:
         return self.nodes[name].shape
 
+    def sender(self, name: str) -> Node:
+        """Return the node whose values a node sends in the same order: itself, if not reshaped."""
+        node = self.nodes[name]
+        while node.kind == "Reshape":
+            node = self.nodes[node.inputs[0]]
+        return node
+
     def free(self, name: str) -> str:
         """Return ``name``, or ``name.2`` and so on."""
         found, count = name, 2

@@ -2,8 +2,9 @@
 
 Each is converted to the form of the integer neurons: ``u = (1 - current_leak) u + gain x``, ``v =
 (1 - voltage_leak) v + u + bias``, a spike where ``v > threshold`` (or ``>=`` if ``inclusive``),
-then ``v = 0`` or ``v = v - subtract``. ``v`` is counted from the reset value. Neurons that this
-form cannot express are refused here. :mod:`.numeric_check` compares the form with the library.
+then ``v = 0`` or ``v = v - subtract``. ``v`` is counted from the reset value. Where the library
+subtracts after the next leak, ``subtract_late`` is what it subtracts there. Neurons that this form
+cannot express are refused here. :mod:`.numeric_check` compares the form with the library.
 """
 
 from __future__ import annotations
@@ -189,6 +190,7 @@ def _snn(name: str, module: Any, keep: Array, late_zero: str, states: tuple[str,
         if not (keep > 0).all():
             raise refuse("beta is 0, so that nothing is left to subtract from; use a beta above 0")
         values["subtract"] = threshold / keep  # a step later, after the leak
+        values["subtract_late"] = threshold
     elif reset == "zero" and delay and late_zero:
         raise refuse(late_zero)
     elif reset == "none":
@@ -261,7 +263,9 @@ def _rleaky(name: str, module: Any) -> Cell:
 # -- SpikingJelly ------------------------------------------------------------------------------
 
 
-def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float = 0.0) -> Cell:
+def _jelly(
+    name: str, module: Any, gain: Array, keep: Array, keep_current: Array | float = 0.0
+) -> Cell:
     def refuse(why: str) -> CaptureError:
         return CaptureError(f"neuron {name!r} ({type(module).__name__}): {why}")
 
@@ -270,7 +274,7 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
             "its surrogate_function has spiking=False and sends real numbers; "
             "call surrogate_function.set_spiking_mode(True)"
         )
-    rest = module.v_reset
+    rest = None if module.v_reset is None else _number(module.v_reset)
     threshold = _number(module.v_threshold)
     if np.isposinf(threshold).any():
         raise refuse(
@@ -292,7 +296,7 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
     if (values["threshold"] <= 0).any():
         raise refuse("v_threshold must lie above v_reset, else it fires without input")
     begins = module._memories_rv.get("v", 0.0)
-    if not isinstance(begins, (int, float)) or begins != (rest or 0.0):
+    if not np.all(_number(begins) == (0.0 if rest is None else rest)):
         raise refuse("a sample begins at another voltage than v_reset; leave set_reset_value out")
     return Cell(JELLY, values, whole=module.step_mode == "m")
 
@@ -302,7 +306,7 @@ def _if(name: str, module: Any) -> Cell:
 
 
 def _lif(name: str, module: Any) -> Cell:
-    leak = np.asarray(1 / float(module.tau))
+    leak = 1 / _number(module.tau)
     kept = np.asarray(1 - leak, np.float64)
     return _jelly(name, module, leak if module.decay_input else ONE, kept)
 
@@ -314,10 +318,10 @@ def _plif(name: str, module: Any) -> Cell:
 
 
 def _cuba(name: str, module: Any) -> Cell:
-    keep = np.asarray(float(module.v_decay))
-    found = _jelly(name, module, ONE, keep, float(module.c_decay))
-    if module.v_reset:  # it leaks toward 0, but is counted from v_reset
-        found.values["bias"] = -(1 - keep) * module.v_reset
+    keep = _number(module.v_decay)
+    found = _jelly(name, module, ONE, keep, _number(module.c_decay))
+    if module.v_reset is not None:  # it leaks toward 0, but is counted from v_reset
+        found.values["bias"] = -(1 - keep) * _number(module.v_reset)
     return found
 
 

@@ -14,12 +14,14 @@ from neuroport.errors import CaptureError, FramesError
 from neuroport.frontends.nir.cost import NirCost, cost
 from neuroport.frontends.nir.importing import NirImport, real_scale
 from neuroport.frontends.nir.interpreter import Signals, interpret
+from neuroport.frontends.nir.quantized_parts import Quantized
 from neuroport.frontends.nir.quantizing import quantize_network
 from neuroport.frontends.nir.reading import Network
 from neuroport.frontends.torch.forward_pass import Followed, follow
 from neuroport.frontends.torch.network_builder import FRAMES
 from neuroport.frontends.torch.numeric_check import check
 from neuroport.frontends.torch.traced_tensor import STATIC
+from neuroport.graph import integers
 from neuroport.netx.stock import input_of
 from neuroport.quantization import QuantizationWarning
 from neuroport.quantization.weight_levels import few_levels
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SAMPLES = 8  # number of samples on which potentials are measured
+FEW_UNITS = 64  # of a threshold, with which rounding changes about one spike in a hundred
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +115,9 @@ def import_torch(
     quiet = network.of_kind("Potential", "Output")
     potentials = {n.name: float(np.abs(real[n.name]).max(initial=0)) for n in quiet}
     made = quantize_network(network, 1.0, node, scale, found.steps, potentials, one_unit)
-    coarse = few_levels(made.graph)
-    if coarse is not None:
-        warnings.warn(coarse, QuantizationWarning, stacklevel=3)
+    for coarse in (few_levels(made.graph), _few_units(made)):
+        if coarse is not None:
+            warnings.warn(coarse, QuantizationWarning, stacklevel=3)
     told: NirCost | None = cost(network, made, real, whole) if measure else None
     return TorchImport(made.graph, whole, made.records, told, made, network, scale, found.way)
 
@@ -128,18 +131,43 @@ def _left(found: Followed, network: Network, name: str) -> str:
             "of what they send"
         )
     sources = [node.inputs for node in network.of_kind("Output")]
-    source = sources[0][0]
-    adds = network.nodes[source].kind in ("Neuron", "Threshold", "Potential")
+    sender = found.building.sender(sources[0][0])
+    adds = sender.kind in ("Neuron", "Threshold", "Potential")
     if len(sources) == 1 and not adds:
         return (
-            f"{name}.forward returns a current for each step, and the class of a run is that of "
-            "the last one; let forward return their mean or sum, or add up what output sends"
+            f"the graph of {name} ends with a current for each step, and the class of a run is "
+            "that of the last one; let forward return their mean or sum over the steps, such as "
+            "currents.mean(0), or add up what output sends"
         )
     return ""
 
 
+def _few_units(made: Quantized) -> str | None:
+    """Name the population whose threshold has the fewest units of current, if these are few."""
+    if not made.rounded_thresholds:
+        return None
+    name = min(made.rounded_thresholds, key=made.rounded_thresholds.__getitem__)
+    units = made.rounded_thresholds[name]
+    if units >= FEW_UNITS:
+        return None
+    node = made.graph[name]
+    subtracted = float(np.max(getattr(node, "subtract", 0))) / (1 << integers.STATE_SHIFT)
+    cause = (
+        f"it subtracts {subtracted / max(units, 1):.0f} thresholds at a spike, of which its leak "
+        "leaves one, and that is the largest number that fits: a larger beta or "
+        "reset_mechanism='zero' makes the unit finer"
+        if subtracted > integers.CURRENT_MAX / 4
+        else "its largest sum of weights or bias must fit the same units: smaller ones of them "
+        "(weight decay), or a higher threshold, make the unit finer"
+    )
+    return (
+        f"neuron {name!r} has a threshold of {units} units of current, and what it receives "
+        f"is rounded to such units, so that spikes may change (.cost says how many); {cause}"
+    )
+
+
 def _check_module(net: nn.Module) -> None:
-    """Refuse what is no module whose lines can be followed, or not of float32."""
+    """Refuse what is no module whose lines can be followed, or without numbers of float32."""
     import torch
 
     name = type(net).__name__
@@ -147,6 +175,20 @@ def _check_module(net: nn.Module) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             what = f"{name}.{path}" if path else name
             raise CaptureError(f"{what} is TorchScript; give the module that it was made of")
+    for path, tensor in (*net.named_parameters(), *net.named_buffers()):
+        what = f"{name}.{path}"
+        if torch.nn.parameter.is_lazy(tensor):
+            raise CaptureError(
+                f"{what} is not made yet, as its lazy module learns its shape from what it first "
+                f"reads; call {name} once with real frames and train it, or load its weights"
+            )
+        if tensor.is_meta:
+            raise CaptureError(
+                f"{what} is on the device meta, which holds no numbers; make {name} on the CPU "
+                "(net.to_empty(device='cpu')) and load its weights"
+            )
+        if tensor.layout != torch.strided:
+            raise CaptureError(f"{what} is sparse; give the same weights as tensor.to_dense()")
     others = {p.dtype for p in net.parameters() if p.dtype != torch.float32}
     if others:
         said = ", ".join(sorted(str(dtype) for dtype in others))
