@@ -164,6 +164,7 @@ def test_constants_may_be_one_for_each_neuron(
 ) -> None:
     # a class of the library's names, which has no version for every Python that is tested
     neuron = type(kind, (nn.Module,), {"__module__": "spikingjelly.activation_based.neuron"})()
-    shared = {"surrogate_function": None, "v_threshold": 1.0, "v_reset": -0.25, "step_mode": "m"}
-    vars(neuron).update({**shared, "_memories_rv": {"v": -0.25}, **constants})
+    shared = {"v_threshold": 1.0, "v_reset": -0.25, "step_mode": "m"}
+    fires = {"surrogate_function": lambda x: (x >= 0).float()}
+    vars(neuron).update({**shared, **fires, "_memories_rv": {"v": -0.25}, **constants})
     assert np.array_equal(cell_of("n", neuron).values[key], want)
