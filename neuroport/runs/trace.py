@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
+from neuroport.arguments import whole_number
 from neuroport.display import Shown, View
 from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.files import parse_json, write_atomic
@@ -119,7 +120,14 @@ class Trace(Shown):
         return self.messages[name]
 
     def part(self, first: int, last: int) -> Trace:
-        """Return samples ``first`` to ``last - 1``; the provenance is that of all samples."""
+        """Return samples ``first`` to ``last - 1``, at most up to the end of the trace.
+
+        The provenance is that of all samples.
+
+        Raises:
+            CompareError: no sample lies there.
+        """
+        first, last = part_of(self.samples, first, last)
         return replace(
             self,
             messages={name: array[:, first:last] for name, array in self.messages.items()},
@@ -260,6 +268,22 @@ class StoredArray:
         """Return the text before the data in a population's part of the hash."""
         about = f"|{self.name!r}|{self.kind}|{tuple(self.shape)}|{self.dtype.str}{self.held}="
         return about.encode()
+
+
+def part_of(samples: int, first: int, last: int) -> tuple[int, int]:
+    """The bounds of a part of a trace; those past its end are clipped, as in a slice.
+
+    Raises:
+        CompareError: they are no whole numbers from 0 on, or no sample lies between them.
+    """
+    whole = whole_number(0, CompareError)
+    first, last = whole(first, "first"), whole(last, "last")
+    if first >= min(last, samples):
+        raise CompareError(
+            f"no sample lies from {first} to {last} (without it) of a trace of {samples}; use "
+            f"0 <= first < last, and first below {samples}"
+        )
+    return first, min(last, samples)
 
 
 def begun_digest(provenance: str, about: str) -> Any:
