@@ -27,6 +27,7 @@ from neuroport.runs.trace import (
     begun_digest,
     check_counts,
     check_digest,
+    check_storable,
     counted_by,
     dtype_of,
     is_readout,
@@ -198,8 +199,9 @@ class TraceWriter:
 
         Raises:
             CompareError: the part belongs to another run: other populations, shapes or recording.
-            StorageError: the disk is full.
+            StorageError: the disk is full, or a file cannot hold the part.
         """
+        check_storable(part)
         try:
             self._append(part)
         except OSError as error:

@@ -251,6 +251,18 @@ def test_parts_of_different_recordings_are_refused(tmp_path: Path) -> None:
             writer.append(whole(record="counts"))
 
 
+def test_parts_that_a_file_would_not_give_back_are_refused(tmp_path: Path) -> None:
+    trace = whole()
+    wide = trace["classes"].astype(np.int64) << 40
+    part = replace(trace, messages={**trace.messages, "classes": wide}).part(0, 5)
+    with (
+        TraceWriter(tmp_path / "a.trace", 23) as writer,
+        pytest.raises(StorageError, match=r"classes: holds .* whole numbers of 32 bits"),
+    ):
+        writer.append(part)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_damaged_trace_is_not_read_in_parts(tmp_path: Path) -> None:
     path = whole().save(tmp_path / "a.trace")
     data = bytearray(path.read_bytes())
