@@ -33,6 +33,19 @@ MOST_TOML = 256 << 10  # recipes, targets and sites have some kilobytes
 DEEPEST = 32  # tables and lists in one another
 LARGEST = 1 << 256  # larger numbers have too many digits for a message
 
+# suffix -> what a file of that name is, and the command that writes it
+FORMATS = {
+    ".graph": ("a graph", "lower"),
+    ".net": ("a NetX file", "export"),
+    ".nir": ("a NIR file", "export"),
+    ".trace": ("a trace", "run"),
+    ".npy": ("an array", "frames"),
+    ".json": ("JSON", ""),
+    ".html": ("a page", "report"),
+    ".toml": ("TOML", ""),
+    ".safetensors": ("weights", "train"),
+}
+
 STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what a process has open
 
 written: list[Path] = []  # by this process; an interrupted command lists them
@@ -224,6 +237,27 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     except StorageError as error:
         raise StorageError(f"{target}: cannot write; {error.message}") from error
     return Path(place(path))
+
+
+def check_name(path: str | os.PathLike[str], what: str, *suffixes: str) -> None:
+    """Refuse, for a file that holds ``what``, the name of another format.
+
+    Args:
+        suffixes: those of ``FORMATS`` that it may have; any that is not there is permitted, too.
+
+    Raises:
+        StorageError: names the file and a right name.
+    """
+    file = Path(place(path))
+    suffix = file.suffix.lower()
+    if suffix not in FORMATS or suffix in suffixes:
+        return
+    named, verb = FORMATS[suffix]
+    cure = f"; neuroport {verb} writes {named}" if verb else ""
+    raise StorageError(
+        f"{file} is the name of {named}, and {what} is written; name it "
+        f"{file.with_suffix(suffixes[0])}{cure}"
+    )
 
 
 def _refuse_special(target: Path) -> None:

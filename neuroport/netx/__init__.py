@@ -11,7 +11,7 @@ import h5py
 from neuroport import hdf5
 from neuroport.arguments import is_flag, is_graph, is_path, optional, takes
 from neuroport.errors import FormatError, HashError, NeuroportWarning
-from neuroport.files import check_file, ordinary, write_atomic
+from neuroport.files import check_file, check_name, ordinary, write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.netx import chain_writer, layer_starts, schema, stock
@@ -30,8 +30,10 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
 
     Raises:
         IllegalError: the graph breaks rules of ``target``, which are named; nothing is written.
-        StorageError: the file cannot be written; an existing file is untouched.
+        StorageError: the file cannot be written, or has the name of another format, such as
+        ``.nir``; an existing file is untouched.
     """
+    check_name(path, "a NetX file", ".net", ".graph")  # it holds a graph, too
     check_file(path)
     require_legal(graph, target)
 

@@ -11,7 +11,9 @@ import pytest
 
 import neuroport as port
 from neuroport import hdf5
-from neuroport.errors import HashError
+from neuroport.cli.paths import FORMATS as OF_COMMANDS
+from neuroport.errors import HashError, StorageError
+from neuroport.files import FORMATS
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif
 
@@ -62,3 +64,23 @@ def test_a_file_that_netx_refuses_has_no_layers_to_check(tmp_path: Path) -> None
         del file["layer"].attrs["netx"]
         file["layer"].attrs["refused"] = "no chain"
     assert port.read(path).hash == chain().hash
+
+
+@pytest.mark.parametrize("suffix", sorted(FORMATS.keys() - {".net", ".graph"}))
+def test_a_network_is_not_written_under_the_name_of_another_format(
+    tmp_path: Path, suffix: str
+) -> None:
+    said = f"x{suffix} is the name of {FORMATS[suffix][0]}, and a NetX file is written; name it "
+    with pytest.raises(StorageError, match=said) as caught:
+        port.export(chain(), tmp_path / f"x{suffix}")
+    assert str(tmp_path / "x.net") in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_know_the_same_formats() -> None:
+    assert OF_COMMANDS == FORMATS
+
+
+@pytest.mark.parametrize("name", ["network.graph", "network.h5", "network"])
+def test_a_network_may_have_another_name(tmp_path: Path, name: str) -> None:
+    assert port.read(port.export(chain(), tmp_path / name)).hash == chain().hash
