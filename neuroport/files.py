@@ -33,6 +33,19 @@ MOST_TOML = 256 << 10  # recipes, targets and sites have some kilobytes
 DEEPEST = 32  # tables and lists in one another
 LARGEST = 1 << 256  # larger numbers have too many digits for a message
 
+# suffix -> what a file of that name is, and the command that writes it
+FORMATS = {
+    ".graph": ("a graph", "lower"),
+    ".net": ("a NetX file", "export"),
+    ".nir": ("a NIR file", "export"),
+    ".trace": ("a trace", "run"),
+    ".npy": ("an array", "frames"),
+    ".json": ("JSON", ""),
+    ".html": ("a page", "report"),
+    ".toml": ("TOML", ""),
+    ".safetensors": ("weights", "train"),
+}
+
 STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what a process has open
 
 written: list[Path] = []  # by this process; an interrupted command lists them
@@ -87,12 +100,24 @@ def _written(path: str | os.PathLike[str]) -> Path:
     """The file that is written: that which a symbolic link names, so that the link stays.
 
     Raises:
-        StorageError: it is a stream of this process.
+        StorageError: it is a stream of this process, or its name is no text.
     """
     name = place(path)
     if os.path.abspath(name).startswith(STREAMS):
         raise StorageError(f"{name}: is a stream of a process; give the name of a file")
-    return Path(os.path.realpath(name)) if os.path.islink(name) else Path(name)
+    target = Path(os.path.realpath(name)) if os.path.islink(name) else Path(name)
+    _refuse_bytes(name, target.name)
+    return target
+
+
+def _refuse_bytes(path: str, name: str) -> None:
+    """Refuse a path with a ``name`` that is no UTF-8; Python has such bytes as half characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise StorageError(
+            f"{path}: cannot write, {os.fsencode(name)!r} is not UTF-8; choose another name"
+        ) from None
 
 
 def write_atomic(
@@ -107,7 +132,8 @@ def write_atomic(
     umask takes away. What writers of the same file left behind when they were killed is removed.
 
     Raises:
-        StorageError: the folder cannot be made, or the disk is full; the old file is untouched.
+        StorageError: the folder cannot be made, the disk is full, or the name is not UTF-8; the old
+            file is untouched.
     """
     target = _written(path)
     data = content.encode() if isinstance(content, str) else content
@@ -169,10 +195,17 @@ def check_folder(path: str | os.PathLike[str]) -> Path:
     """Refuse, before there is anything to write, a folder that cannot be made or written to.
 
     Raises:
-        StorageError: a file lies where the folder or one of its parents should be, or nothing can
-            be written there.
+        StorageError: a file lies where the folder or one of its parents should be, nothing can be
+            written there, or a name is not UTF-8, so that libraries could not read what was
+            written.
     """
-    folder = Path(place(path))
+    name = place(path)
+    _refuse_bytes(name, name)
+    return _writable(Path(name))
+
+
+def _writable(folder: Path) -> Path:
+    """The same folder; raises as :func:`check_folder`, but for names."""
     try:
         for part in (folder, *folder.parents):
             if part.is_dir():
@@ -194,15 +227,37 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     """Refuse, before there is anything to write, a file that :func:`write_atomic` could not write.
 
     Raises:
-        StorageError: a folder or a device lies there, or nothing can be written beside it.
+        StorageError: a folder or a device lies there, nothing can be written beside it, or its name
+            is not UTF-8.
     """
     target = _written(path)
     _refuse_special(target)
     try:
-        check_folder(target.parent)
+        _writable(target.parent)
     except StorageError as error:
         raise StorageError(f"{target}: cannot write; {error.message}") from error
     return Path(place(path))
+
+
+def check_name(path: str | os.PathLike[str], what: str, *suffixes: str) -> None:
+    """Refuse, for a file that holds ``what``, the name of another format.
+
+    Args:
+        suffixes: those of ``FORMATS`` that it may have; any that is not there is permitted, too.
+
+    Raises:
+        StorageError: names the file and a right name.
+    """
+    file = Path(place(path))
+    suffix = file.suffix.lower()
+    if suffix not in FORMATS or suffix in suffixes:
+        return
+    named, verb = FORMATS[suffix]
+    cure = f"; neuroport {verb} writes {named}" if verb else ""
+    raise StorageError(
+        f"{file} is the name of {named}, and {what} is written; name it "
+        f"{file.with_suffix(suffixes[0])}{cure}"
+    )
 
 
 def _refuse_special(target: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -77,13 +78,15 @@ class Prepared:
     """A network that is prepared on an engine: planned once, then run any number of times.
 
     It is a context manager that releases the engine's resources at its end. Calls from several
-    threads run one after the other.
+    threads run one after the other. A function for progress cannot call it.
     """
 
     def __init__(self, run: Run, close: Callable[[], None] | None = None) -> None:
         self._run: Run | None = run
         self._close = close
         self._turn = threading.Lock()
+        # threads that run it, or tell its progress: they would wait for themselves
+        self._within: set[int] = set()
 
     def run(self, frames: npt.ArrayLike, *, progress: Progress | None = None) -> Trace:
         """Run frames, integers (T, N, *shape); states reset between the N samples.
@@ -93,25 +96,65 @@ class Prepared:
 
         Raises:
             FramesError: the frames do not fit.
-            BackendError: the engine failed, or was closed.
+            BackendError: the engine failed, was closed, or was called by its own run's progress.
         """
         from neuroport.arguments import as_array
 
         if progress is not None and not callable(progress):
             raise BackendError(f"progress is {progress!r:.100}; give a function (done, total)")
         data = as_array(frames, "frames")
-        with self._turn:
+        with self._alone():
             if self._run is None:
                 raise BackendError("this network was closed; prepare it again to run it")
-            return self._run(data, progress)
+            return self._run(data, None if progress is None else self._telling(progress))
 
     def close(self) -> None:
-        """Release the engine's resources; it cannot run afterwards."""
-        with self._turn:
+        """Release the engine's resources; it cannot run afterwards.
+
+        Raises:
+            BackendError: it was called by its own run's progress.
+        """
+        with self._alone():
             self._run = None
             close, self._close = self._close, None
         if close is not None:
             close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for other threads' calls.
+
+        Raises:
+            BackendError: this call is within another of this thread, which it would wait for.
+        """
+        if threading.get_ident() in self._within:
+            raise BackendError(
+                "this network is called while it runs, by its progress function or by what it "
+                "runs; call it after that run, or prepare another"
+            )
+        with self._turn, self._here():
+            yield
+
+    @contextmanager
+    def _here(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        if thread in self._within:
+            yield
+            return
+        self._within.add(thread)
+        try:
+            yield
+        finally:
+            self._within.discard(thread)
+
+    def _telling(self, progress: Progress) -> Progress:
+        """The same function for progress, which engines may call in threads of their own."""
+
+        def tell(done: int, total: int) -> None:
+            with self._here():
+                progress(done, total)
+
+        return tell
 
     def __enter__(self) -> Prepared:
         return self

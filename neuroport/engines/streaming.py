@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from neuroport.arguments import as_array, is_engine, is_network, takes
+from neuroport.arguments import as_array, is_engine, is_network, takes, whole_number
 from neuroport.engines.running import TIMING, prepare, read_file
 from neuroport.engines.table import DEFAULT, MODULE, known
 
@@ -100,8 +100,8 @@ def in_parts(
 
     if progress is not None and not callable(progress):
         raise BackendError(f"progress is {progress!r:.100}; give a function (done, total)")
-    if part is not None and (type(part) is not int or part < 1):
-        raise FramesError(f"part is {part!r}; use 1 or more samples at a time")
+    if part is not None:
+        part = whole_number(1, FramesError)(part, "part")
     if frames.ndim < 2:
         raise FramesError(
             f"frames are {frames.shape}; give (T, N, C, H, W), steps and samples first"

@@ -15,7 +15,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import reduce
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -35,10 +36,11 @@ from neuroport.graph.kinds.input import Input
 from neuroport.graph.linear_bounds import Box, Budget, LinearMap, Sum, reach
 
 N = TypeVar("N", bound=Node)
+FIXED = ("nodes", "steps", "interval", "checked")  # what a graph says of itself
 
 
 class Graph(Shown):
-    """Nodes in topological order, checked and annotated.
+    """Nodes in topological order, checked and annotated; it never changes afterwards.
 
     Args:
         nodes: the nodes, each after its inputs.
@@ -52,11 +54,11 @@ class Graph(Shown):
     """
 
     __slots__ = (
+        "_checked",
         "_checked_sums",
         "_facts",
         "_hash",
         "_named",
-        "checked",
         "interval",
         "nodes",
         "steps",
@@ -82,7 +84,7 @@ class Graph(Shown):
                 f"{steps} or more"
             )
         self.interval = int(period)
-        self.checked: dict[str, int] = dict(checked or {})
+        self._checked: dict[str, int] = dict(checked or {})
         self._facts: dict[str, Facts] = {}
         self._hash: str | None = None
         linear = _Linear()
@@ -102,6 +104,19 @@ class Graph(Shown):
             self._check_declared(name, limit)
         alone = {n for node in self.nodes if node.name not in self.checked for n in node.inputs}
         self._checked_sums = {n for name in self.checked for n in self[name].inputs} - alone
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and hasattr(self, name):
+            raise GraphError(
+                f"{name} of a graph cannot be changed, because its checks and its hash are of what "
+                "it was; make another, such as Graph(nodes, steps, interval, checked)"
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def checked(self) -> Mapping[str, int]:
+        """Populations whose widths are declared: name -> the largest ``|current|``."""
+        return MappingProxyType(self._checked)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)

@@ -10,11 +10,11 @@ import h5py
 
 from neuroport import hdf5
 from neuroport.arguments import is_flag, is_graph, is_path, optional, takes
-from neuroport.errors import FormatError, NeuroportWarning
-from neuroport.files import check_file, write_atomic
+from neuroport.errors import FormatError, HashError, NeuroportWarning
+from neuroport.files import check_file, check_name, ordinary, write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
-from neuroport.netx import chain_writer, layer_starts, stock
+from neuroport.netx import chain_writer, layer_starts, schema, stock
 from neuroport.netx.stock import GivenFrames
 from neuroport.netx.unread_fields import repaired
 from neuroport.targets.rules import require_legal
@@ -30,8 +30,10 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
 
     Raises:
         IllegalError: the graph breaks rules of ``target``, which are named; nothing is written.
-        StorageError: the file cannot be written; an existing file is untouched.
+        StorageError: the file cannot be written, or has the name of another format, such as
+        ``.nir``; an existing file is untouched.
     """
+    check_name(path, "a NetX file", ".net", ".graph")  # it holds a graph, too
     check_file(path)
     require_legal(graph, target)
 
@@ -57,7 +59,8 @@ def read(
     The options after ``verify`` are for stock files, which lack this information.
 
     Args:
-        verify: refuse a neuroport file whose content does not match the hash stored in it.
+        verify: refuse a neuroport file whose content does not match the hash stored in it, or whose
+        layers for stock NetX were changed after it was written.
         steps: number of steps of a sample; by default those of ``frames``, or the file's
         ``simulation/tSample``.
         frames: the input node, for files whose first layer lacks its shape or whose input is
@@ -84,7 +87,10 @@ def read(
                 f"{path}: holds a graph, which says when its layers begin; leave out delay_shift "
                 "and free_running (--delay-shift, --free-running), for files that lava-dl wrote"
             )
-        return store.load(path, verify=verify)
+        graph = store.load(path, verify=verify)
+        if verify:
+            _refuse_edited_layers(path)
+        return graph
     if free_running and delay_shift is not None:
         raise FormatError(
             f"{path}: delay_shift and free_running say each when layers begin; give one of them"
@@ -99,3 +105,29 @@ def read(
     if delay_shift is None and not free_running and (doubt := layer_starts.doubt(graph)):
         warnings.warn(f"{path}: {doubt}", NeuroportWarning, stacklevel=2)
     return graph
+
+
+def _refuse_edited_layers(path: str | os.PathLike[str]) -> None:
+    """Refuse a file whose layers for stock NetX may be another network than its graph.
+
+    The content hash is of the graph only, the seal of the whole file. A file without a seal is of
+    another writer; one that NetX refuses has no network in its layers.
+
+    Raises:
+        HashError: says how to write the file again.
+    """
+    name = ordinary(path)
+    with open(name, "rb") as file:
+        has_seal = file.read(len(hdf5.SEAL)) == hdf5.SEAL
+    if not has_seal or hdf5._sealed(name):
+        return
+    if hdf5.read(name, "a neuroport network file", _has_chain, bool):
+        raise HashError(
+            f"{name}: was damaged or edited, and its layers for stock NetX, which nothing else "
+            "checks, may be another network than its graph: export it again"
+        )
+
+
+def _has_chain(file: h5py.File) -> bool:
+    layers = file.get(schema.LAYERS)
+    return isinstance(layers, h5py.Group) and "netx" in layers.attrs

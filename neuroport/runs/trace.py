@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
+from neuroport.arguments import whole_number
 from neuroport.display import Shown, View
-from neuroport.errors import CompareError, FormatError, HashError
+from neuroport.errors import CompareError, FormatError, HashError, StorageError
 from neuroport.files import parse_json, write_atomic
 from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
 from neuroport.graph.node import find_kind
@@ -119,7 +120,14 @@ class Trace(Shown):
         return self.messages[name]
 
     def part(self, first: int, last: int) -> Trace:
-        """Return samples ``first`` to ``last - 1``; the provenance is that of all samples."""
+        """Return samples ``first`` to ``last - 1``, at most up to the end of the trace.
+
+        The provenance is that of all samples.
+
+        Raises:
+            CompareError: no sample lies there.
+        """
+        first, last = part_of(self.samples, first, last)
         return replace(
             self,
             messages={name: array[:, first:last] for name, array in self.messages.items()},
@@ -194,14 +202,16 @@ class Trace(Shown):
     @property
     def steps(self) -> int:
         """Steps T of a sample."""
-        return self.counted_steps or len(next(iter(self.messages.values())))
+        return self.counted_steps or len(next(iter(self.messages.values()), ()))
 
     @property
     def samples(self) -> int:
         """Number of samples N."""
         for counts in self.counts.values():
             return len(counts)
-        return int(next(iter(self.messages.values())).shape[1])
+        for messages in self.messages.values():
+            return int(messages.shape[1])
+        return 0
 
     def fill(self, file: h5py.File) -> None:
         """Write the trace into an open file, spikes as bits."""
@@ -219,7 +229,12 @@ class Trace(Shown):
             yield StoredArray(name, kind, array.shape, data.dtype, data.shape, [(..., data)])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Store as HDF5, atomically."""
+        """Store as HDF5, atomically.
+
+        Raises:
+            StorageError: the file cannot be written, or could not give this trace back.
+        """
+        check_storable(self)
         return write_atomic(path, hdf5.writer(self.fill))
 
     @classmethod
@@ -262,6 +277,82 @@ class StoredArray:
         return about.encode()
 
 
+def check_storable(trace: Trace) -> None:
+    """Refuse a trace that its file would not give back, such as one that a user made.
+
+    Raises:
+        StorageError: names the population.
+    """
+    arrays = {**trace.messages, **trace.counts}
+    if not arrays:
+        raise StorageError("a trace without populations cannot be stored; give it some")
+    for name in trace.kinds if trace.counts else arrays:
+        kind = trace.kinds.get(name)
+        if not isinstance(kind, str) or not is_population(kind):
+            raise StorageError(
+                f"{name}: its kind is {kind!r:.100}, which no population has; put that of its node "
+                "into kinds, such as 'lif'"
+            )
+        counted = name in trace.counts
+        if trace.counts and counted == is_readout(kind):
+            raise StorageError(
+                f"{name}: a trace of counts holds the messages of readouts and the counts of all "
+                "others; make it with record='counts'"
+            )
+        if name not in arrays:
+            raise StorageError(f"{name}: the trace has no array of it; take it out of kinds")
+        _check_values(name, arrays[name], is_spiking(kind) and not counted)
+        if counted:
+            _check_granularity(arrays[name].shape, trace.granularity, name)
+    if trace.counts:
+        _counted(f"{trace.counted_steps} {trace.granularity}", "the trace")
+
+
+def _check_values(name: str, array: npt.NDArray[Any], spikes: bool) -> None:
+    """Refuse an array that would be stored with other values, or could not be read.
+
+    Raises:
+        StorageError: names the population.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        held = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise StorageError(f"{name}: its messages are {held!s:.100}; give integers in an array")
+    if not 2 <= array.ndim <= (8 if spikes else 5) or 0 in array.shape:
+        raise StorageError(
+            f"{name}: its shape is {array.shape}, which no trace in a file has; give messages "
+            "(T, N, neurons...)"
+        )
+    if array.dtype == bool or (not spikes and np.can_cast(array.dtype, np.int32)):
+        return  # what engines give: nothing to look through
+    limits = np.iinfo(np.int32)
+    low, high = (0, 1) if spikes else (limits.min, limits.max)
+    good = (array >= low) & (array <= high)
+    if array.dtype.kind == "f":
+        good &= array == np.floor(array)
+    if not good.all():
+        raise StorageError(
+            f"{name}: holds {array[~good].flat[0]}, and a file holds "
+            + ("0 and 1 of its kind" if spikes else "whole numbers of 32 bits")
+            + "; correct it, or keep the array with numpy.save"
+        )
+
+
+def part_of(samples: int, first: int, last: int) -> tuple[int, int]:
+    """The bounds of a part of a trace; those past its end are clipped, as in a slice.
+
+    Raises:
+        CompareError: they are no whole numbers from 0 on, or no sample lies between them.
+    """
+    whole = whole_number(0, CompareError)
+    first, last = whole(first, "first"), whole(last, "last")
+    if first >= min(last, samples):
+        raise CompareError(
+            f"no sample lies from {first} to {last} (without it) of a trace of {samples}; use "
+            f"0 <= first < last, and first below {samples}"
+        )
+    return first, min(last, samples)
+
+
 def begun_digest(provenance: str, about: str) -> Any:
     """Begin the SHA-256 of a trace; the arrays must still be added.
 
@@ -273,8 +364,12 @@ def begun_digest(provenance: str, about: str) -> Any:
 def write_arrays(
     file: h5py.File, provenance: dict[str, Any], arrays: Iterable[StoredArray], about: str
 ) -> None:
-    """Write arrays into an open file; ``about`` holds the counted steps and the granularity."""
-    told = hdf5.writable(json.dumps(provenance), "provenance")
+    """Write arrays into an open file; ``about`` holds the counted steps and the granularity.
+
+    Raises:
+        StorageError: the provenance, or a name, cannot be stored.
+    """
+    told = hdf5.writable(_json(provenance), "provenance")
     file.attrs["format"] = FORMAT
     file.attrs["version"] = VERSION if about else WITHOUT_COUNTS
     file.attrs["provenance"] = told
@@ -295,6 +390,20 @@ def write_arrays(
                 while len(hashed) > HASHED_LATER:
                     hashed.popleft().result()
     file.attrs["hash"] = digest.hexdigest()
+
+
+def _json(provenance: dict[str, Any]) -> str:
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic):  # a number of NumPy
+            return value.item()
+        raise TypeError(f"{value!r:.100} is no text, number, list or dictionary")
+
+    try:
+        return json.dumps(provenance, default=plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StorageError(
+            f"the provenance cannot be stored as JSON ({error}); give plain values"
+        ) from error
 
 
 def read_header(

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
+from neuroport.arguments import is_path, whole_number
 from neuroport.errors import CompareError, FormatError, StorageError
 from neuroport.files import check_file, write_atomic
 from neuroport.runs.trace import (
@@ -26,11 +27,13 @@ from neuroport.runs.trace import (
     begun_digest,
     check_counts,
     check_digest,
+    check_storable,
     counted_by,
     dtype_of,
     is_readout,
     is_spiking,
     narrowest,
+    part_of,
     read_header,
     read_provenance,
     write_arrays,
@@ -196,8 +199,9 @@ class TraceWriter:
 
         Raises:
             CompareError: the part belongs to another run: other populations, shapes or recording.
-            StorageError: the disk is full.
+            StorageError: the disk is full, or a file cannot hold the part.
         """
+        check_storable(part)
         try:
             self._append(part)
         except OSError as error:
@@ -302,7 +306,7 @@ def write_joined(
             regions = [part._regions[name] for part in parts]
             widest = max((each.dtype for each in regions), key=lambda dtype: dtype.itemsize)
             whole = replace(region, shape=region.of(samples), dtype=widest)
-            files = [part._file.fileno() for part in parts]
+            files = [part._number for part in parts]
             pieces = _gathered(_joined(whole, list(zip(regions, files, strict=True))))
             if whole.counted:
                 where = f"{path}: population {name!r}"
@@ -429,10 +433,11 @@ class StoredTrace:
 
     Raises:
         FormatError, HashError: see :meth:`~neuroport.runs.trace.Trace.load`.
+        StorageError: no such file; from what reads samples: the trace was closed.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verified: bool = False) -> None:
-        self.path = Path(path)
+        self.path = Path(is_path(path, "path"))
         content: dict[str, Any] = hdf5.read(
             path, "a neuroport trace", lambda file: read_header(file, path, data=False)
         )
@@ -465,18 +470,40 @@ class StoredTrace:
             digest.update(about.heading)
             for at in range(0, region.nbytes, PIECE):
                 number = min(PIECE, region.nbytes - at)
-                digest.update(_read(self._file.fileno(), number, region.offset + at))
+                digest.update(_read(self._number, number, region.offset + at))
         check_digest(digest, content, self.path)
 
     def __repr__(self) -> str:
         return f"<StoredTrace {self.path}: {self.samples} samples of {self.steps} steps>"
 
+    @property
+    def _number(self) -> int:
+        """The open file's number.
+
+        Raises:
+            StorageError: the trace was closed.
+        """
+        if self._file.closed:
+            raise StorageError(
+                f"{self.path}: the trace was closed, and no sample can be read any more; open it "
+                "again: StoredTrace(path)"
+            )
+        return self._file.fileno()
+
     def part(self, first: int, last: int) -> Trace:
-        """Read samples ``first`` to ``last - 1``; the provenance is that of all samples."""
+        """Read samples ``first`` to ``last - 1``, at most up to the end of the trace.
+
+        The provenance is that of all samples.
+
+        Raises:
+            CompareError: no sample lies there.
+            StorageError: the trace was closed.
+        """
+        first, last = part_of(self.samples, first, last)
         messages: dict[str, npt.NDArray[Any]] = {}
         counts: dict[str, npt.NDArray[np.int32]] = {}
         for name, region in self._regions.items():
-            found = region.read(self._file.fileno(), first, last)
+            found = region.read(self._number, first, last)
             if region.counted:
                 where = f"{self.path}: population {name!r}"
                 check_counts(found, self.counted_steps, self.granularity, where)
@@ -488,10 +515,16 @@ class StoredTrace:
         )
 
     def parts(self, samples: int | None = None) -> Iterator[Trace]:
-        """Yield all samples, ``size`` at a time; None: as many as take some hundred megabytes."""
-        many = samples or max(1, PART // self.bytes_per_sample)
-        for first in range(0, self.samples, many):
-            yield self.part(first, min(first + many, self.samples))
+        """Yield all samples, ``samples`` at a time; None: as many as take some hundred megabytes.
+
+        Raises:
+            CompareError: ``samples`` is no whole number from 1 on.
+            StorageError: the trace was closed.
+        """
+        many = max(1, PART // self.bytes_per_sample)
+        if samples is not None:
+            many = whole_number(1, CompareError)(samples, "samples")
+        return (self.part(at, at + many) for at in range(0, self.samples, many))
 
     @property
     def layout(self) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroport.deprecated import moved
-from neuroport.errors import NeuroportWarning, StorageError, TargetError
+from neuroport.errors import GraphError, NeuroportWarning, StorageError, TargetError
 from neuroport.files import parse_toml, place, read_text
 from neuroport.registry import Registry
 
@@ -338,7 +338,32 @@ def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]
         value, good = None, True
     if not good:
         raise TargetError(f"{title}: {key} is {value!r}; it must be {_wanted(keys[key], 'value')}")
+    if kind == _KINDS and value != (ANY,):
+        _check_kinds(f"{title}: {key}", value)
     return Fact(value, source, confidence)
+
+
+def _check_kinds(where: str, listed: tuple[str, ...]) -> None:
+    """Refuse what is no kind of neuron, also of an installed package: it would never match.
+
+    Raises:
+        TargetError: names it.
+    """
+    from neuroport.graph.node import KINDS, Population, find_kind  # needs NumPy
+
+    for name in listed:
+        try:
+            found = find_kind(name)
+        except GraphError as error:
+            raise TargetError(f"{where} lists {name!r}: {error.message}") from error
+        if found is None or not issubclass(found, Population):
+            known = sorted(n for n, each in KINDS.items() if issubclass(each, Population))
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise TargetError(
+                f"{where} lists {name!r:.100}, which is no kind of neuron here; {hint}known: "
+                f"{', '.join(known)}, and those of packages that are installed"
+            )
 
 
 def _wanted(what: tuple[str, str], part: str) -> str:

@@ -315,6 +315,23 @@ def test_folder_that_cannot_be_made_is_refused_before_anything_is_written(tmp_pa
     assert sorted(os.listdir(tmp_path)) == ["file", "nowhere"]
 
 
+def test_names_that_are_no_text_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    name = os.fsdecode(b"bad\xff")
+    for write in (check_file, lambda path: write_atomic(path, OLD), check_folder):
+        with pytest.raises(StorageError) as caught:
+            write(tmp_path / name)
+        assert "\\xff' is not UTF-8; choose another name" in str(caught.value)
+    with pytest.raises(StorageError, match="is not UTF-8"):  # what trains in it could not read it
+        check_folder(tmp_path / name / "run")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have names of text only")
+def test_a_file_may_lie_in_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"bad\xff") / "a.bin"
+    assert write_atomic(check_file(path), OLD).read_bytes() == OLD
+
+
 def test_json_comes_back(tmp_path: Path) -> None:
     value = {"name": "ä", "list": [1, 2.5, None, True]}
     path = write_json(tmp_path / "a.json", value)

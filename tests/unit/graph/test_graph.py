@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import product
@@ -715,6 +717,25 @@ def test_arrays_are_copies_that_nobody_can_write() -> None:
 def test_fields_cannot_be_assigned() -> None:
     with pytest.raises(AttributeError):
         conv().groups = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 9), ("interval", 9), ("nodes", ()), ("checked", {"out": 5})]
+)
+def test_what_a_graph_says_of_itself_cannot_be_assigned(name: str, value: Any) -> None:
+    nodes = [
+        Input("frames", (2,), 1),
+        Dense("wire", ("frames",), [[1, 2]]),
+        Lif("out", ("wire",), 5),
+    ]
+    graph = Graph(nodes, 3, checked={"out": 7})
+    with pytest.raises(GraphError, match=f"{name} of a graph cannot be changed"):
+        setattr(graph, name, value)
+    with pytest.raises(TypeError):
+        graph.checked["out"] = 5  # type: ignore[index]
+    for same in (graph, copy.deepcopy(graph), pickle.loads(pickle.dumps(graph))):
+        assert (same.steps, same.interval, same.checked) == (3, 3, {"out": 7})
+        assert same.hash == Graph(nodes, 3, checked={"out": 7}).hash
 
 
 def test_populations_are_neurons_relays_and_readouts_in_order() -> None:

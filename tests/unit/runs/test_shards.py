@@ -124,6 +124,18 @@ def test_a_recorded_trace_is_that_of_a_run_in_one_piece(
     assert seen[-1] == (want.samples, want.samples)
 
 
+def test_a_part_may_be_an_integer_of_numpy(tmp_path: Path) -> None:
+    want = port.run(network(), frames())
+    stored = port.record(network(), frames(), tmp_path / "a.trace", part=np.int64(2))
+    same_arrays(stored.load(), want)
+
+
+@pytest.mark.parametrize("part", [0, -1, 2.0, "2", True])
+def test_a_part_of_no_number_of_samples_is_refused(tmp_path: Path, part: int) -> None:
+    with pytest.raises(FramesError, match=f"part is {part!r}; give a whole number from 1 on"):
+        port.record(network(), frames(), tmp_path / "a.trace", part=part)
+
+
 def test_frames_that_change_while_they_run_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "frames.npy", frames())
     mapped = np.load(tmp_path / "frames.npy", mmap_mode="r")

@@ -145,3 +145,78 @@ def test_names_that_would_not_be_read_are_not_written(tmp_path: Path, name: str)
 def test_provenance_is_a_json_object_in_the_file(tmp_path: Path) -> None:
     with h5py.File(small().save(tmp_path / "a.trace"), "r") as file:
         assert json.loads(file.attrs["provenance"]) == small().provenance
+
+
+WRONG: dict[str, tuple[Trace, str]] = {
+    "beyond 32 bits": (
+        Trace({"r": np.full((4, 3, 5), 1 << 40)}, {"r": "readout"}),
+        "r: holds 1099511627776, and a file holds whole numbers of 32 bits",
+    ),
+    "below 32 bits": (
+        Trace({"r": np.full((4, 3, 5), -(1 << 31) - 1)}, {"r": "readout"}),
+        "r: holds -2147483649",
+    ),
+    "a fraction": (Trace({"r": np.full((4, 3, 5), 7.9)}, {"r": "readout"}), "r: holds 7.9"),
+    "no number": (Trace({"r": np.full((4, 3, 5), np.nan)}, {"r": "relay"}), "r: holds nan"),
+    "more than a spike": (
+        Trace({"l": np.full((4, 3, 5), 7)}, {"l": "lif"}),
+        "l: holds 7, and a file holds 0 and 1 of its kind",
+    ),
+    "objects": (
+        Trace({"r": np.full((4, 3, 5), None)}, {"r": "relay"}),
+        "r: its messages are object; give integers",
+    ),
+    "an unknown kind": (
+        Trace({"r": np.ones((4, 3, 5), int)}, {"r": "liff"}),
+        "r: its kind is 'liff', which no population has",
+    ),
+    "a synapse": (Trace({"r": np.ones((4, 3, 5), int)}, {"r": "conv"}), "r: its kind is 'conv'"),
+    "no kind": (Trace({"r": np.ones((4, 3, 5), int)}, {}), "r: its kind is None"),
+    "no populations": (Trace({}, {}), "a trace without populations cannot be stored"),
+    "no samples": (
+        Trace({"r": np.ones((4, 0, 5), int)}, {"r": "relay"}),
+        r"r: its shape is \(4, 0, 5\)",
+    ),
+    "messages beside counts": (
+        Trace(
+            {"l": np.ones((4, 3, 5), bool)},
+            {"l": "lif", "m": "lif"},
+            {},
+            {"m": np.ones((3, 5), np.int32)},
+            "neuron",
+            4,
+        ),
+        "l: a trace of counts holds the messages of readouts",
+    ),
+    "provenance of a set": (
+        Trace({"l": np.ones((4, 3, 5), bool)}, {"l": "lif"}, {"a": {1}}),
+        r"the provenance cannot be stored as JSON \(\{1\} is no text",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_a_file_would_not_give_back_is_not_written(tmp_path: Path, case: str) -> None:
+    trace, says = WRONG[case]
+    with pytest.raises(StorageError, match=says):
+        trace.save(tmp_path / "a.trace")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wide_types_of_narrow_values_come_back(tmp_path: Path) -> None:
+    messages = {
+        "l": np.arange(12).reshape(2, 2, 3) % 2,
+        "r": np.array([[[2**31 - 1]], [[-(2**31)]]], np.int64),
+        "f": np.array([[[7.0]], [[-8.0]]]),
+    }
+    trace = Trace(messages, {"l": "lif", "r": "readout", "f": "relay"}, {"a": np.int64(3)})
+    got = Trace.load(trace.save(tmp_path / "a.trace"))
+    for name, array in messages.items():
+        np.testing.assert_array_equal(got[name], array)
+    assert got.provenance == {"a": 3}
+
+
+def test_a_trace_of_nothing_has_no_samples() -> None:
+    trace = Trace({}, {})
+    assert (trace.samples, trace.steps) == (0, 0)
+    assert repr(trace) == "<Trace of 0 populations: 0 samples of 0 steps>"

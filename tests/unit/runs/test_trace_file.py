@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.errors import CompareError, FormatError, HashError
+from neuroport.errors import CompareError, FormatError, HashError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay
 from neuroport.runs.trace import StoredArray, Trace, write_arrays
@@ -162,6 +162,79 @@ def test_parts_that_are_read_are_those_of_the_whole(
         assert [part.samples for part in stored.parts(10)] == [10, 10, 3]
 
 
+@pytest.mark.parametrize("options", [{}, {"record": "counts"}])
+def test_a_part_past_the_end_is_clipped_in_a_file_as_in_memory(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    trace = whole(**options)
+    with StoredTrace(trace.save(tmp_path / "a.trace")) as stored:
+        for first, last in ((20, 25), (22, 24), (np.int64(0), 1 << 40)):
+            part, want = stored.part(first, last), trace.part(first, last)
+            assert part.samples == want.samples == 23 - first
+            np.testing.assert_array_equal(part.predictions, trace.predictions[first:])
+            for name, array in want.messages.items():
+                np.testing.assert_array_equal(part[name], array, name)
+            for name, array in want.counts.items():
+                np.testing.assert_array_equal(part.counts[name], array, name)
+        assert [part.samples for part in stored.parts(np.int64(22))] == [22, 1]
+        assert [part.samples for part in stored.parts(99)] == [23]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "says"),
+    [
+        (-2, 20, "first is -2; give a whole number from 0 on"),
+        (0, -1, "last is -1; give"),
+        ("a", 2, "first is 'a'; give"),
+        (0, 2.0, "last is 2.0; give"),
+        (True, 2, "first is True; give"),
+        (7, 3, "no sample lies from 7 to 3 .* of a trace of 23"),
+        (5, 5, "no sample lies from 5 to 5"),
+        (23, 25, "no sample lies from 23 to 25"),
+    ],
+)
+def test_a_part_without_samples_is_refused_in_a_file_as_in_memory(
+    tmp_path: Path, first: int, last: int, says: str
+) -> None:
+    trace = whole()
+    with StoredTrace(trace.save(tmp_path / "a.trace")) as stored:
+        for each in (stored, trace):
+            with pytest.raises(CompareError, match=says):
+                each.part(first, last)
+
+
+@pytest.mark.parametrize("samples", [0, -1, 2.5, "3", True])
+def test_parts_of_no_number_of_samples_are_refused(tmp_path: Path, samples: int) -> None:
+    with (
+        StoredTrace(whole().save(tmp_path / "a.trace")) as stored,
+        pytest.raises(CompareError, match=f"samples is {samples!r}; give a whole number from 1"),
+    ):
+        stored.parts(samples)
+
+
+@pytest.mark.parametrize("path", [None, 5])
+def test_what_is_no_path_holds_no_trace(path: str) -> None:
+    with pytest.raises(StorageError, match=f"{path} is not a path"):
+        StoredTrace(path)
+
+
+def test_a_closed_trace_says_so(tmp_path: Path) -> None:
+    trace = whole()
+    stored = StoredTrace(trace.save(tmp_path / "a.trace"))
+    stored.close()
+    stored.close()
+    uses: list[Callable[[], object]] = [
+        lambda: stored.part(0, 2),
+        lambda: list(stored.parts()),
+        stored.load,
+        lambda: write_joined([stored], tmp_path / "joined.trace", {}),
+    ]
+    for use in uses:
+        with pytest.raises(StorageError, match=r"a\.trace: the trace was closed"):
+            use()
+    assert os.listdir(tmp_path) == ["a.trace"]
+
+
 def test_a_run_that_ends_early_leaves_no_file(tmp_path: Path) -> None:
     trace = whole()
     with TraceWriter(tmp_path / "a.trace", 23) as writer:
@@ -176,6 +249,18 @@ def test_parts_of_different_recordings_are_refused(tmp_path: Path) -> None:
         writer.append(whole())
         with pytest.raises(CompareError, match="recorded in another way"):
             writer.append(whole(record="counts"))
+
+
+def test_parts_that_a_file_would_not_give_back_are_refused(tmp_path: Path) -> None:
+    trace = whole()
+    wide = trace["classes"].astype(np.int64) << 40
+    part = replace(trace, messages={**trace.messages, "classes": wide}).part(0, 5)
+    with (
+        TraceWriter(tmp_path / "a.trace", 23) as writer,
+        pytest.raises(StorageError, match=r"classes: holds .* whole numbers of 32 bits"),
+    ):
+        writer.append(part)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_damaged_trace_is_not_read_in_parts(tmp_path: Path) -> None:

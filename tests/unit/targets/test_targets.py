@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from neuroport.errors import NeuroportWarning, TargetError
+from neuroport.graph.node import KINDS
 from neuroport.targets.target import BEFORE, CONFIDENCE, KEYS, load_chip, load_target, names
 from tests.helpers.distribution import distribution
 
@@ -212,3 +213,34 @@ def test_a_chip_may_delay_by_nothing_and_numbers_tell_their_range(tmp_path: Path
     assert "kernel is 0; it must be a whole number or none, 1 or more" in said
     said = refusal(tmp_path, with_value("neuron_kinds", '["any", "lif"]'))
     assert "neuron_kinds is" in said
+
+
+def test_kinds_of_neurons_are_those_that_there_are(tmp_path: Path) -> None:
+    def listing(*kinds: str) -> str:
+        return f'{MINE}[neuron_kinds]\nvalue = {list(kinds)}\nsource = "a"\nconfidence = "seen"\n'
+
+    target = load_target(written(tmp_path, listing("lif", "alif")))
+    assert target.has_neuron("alif")
+    assert not target.has_neuron("relay")
+    said = refusal(tmp_path, listing("lif", "liff"))
+    assert "neuron_kinds lists 'liff', which is no kind of neuron here; did you mean 'lif'?" in said
+    assert "conv" not in refusal(tmp_path, listing("conv")).partition("known: ")[2]
+
+
+def test_kinds_of_installed_packages_may_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (Path(__file__).parents[2] / "kinds" / "soft_lif.py").read_text()
+    folder = distribution(
+        tmp_path / "site",
+        "[neuroport.kinds]\ntheirlif = their_kinds:SoftLif\nbroken = their_kinds:missing\n",
+        {"their_kinds.py": source.replace('@kind("softlif"', '@kind("theirlif"')},
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    try:
+        text = f'{MINE}[neuron_kinds]\nvalue = ["KIND"]\nsource = "a"\nconfidence = "seen"\n'
+        target = load_target(written(tmp_path, text.replace("KIND", "theirlif")))
+        assert target.has_neuron("theirlif")
+        assert "lists 'broken': " in refusal(tmp_path, text.replace("KIND", "broken"))
+    finally:
+        KINDS.pop("theirlif", None)
