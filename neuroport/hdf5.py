@@ -87,7 +87,7 @@ def read(
             f"{name}: a pointer of Git LFS, not the file itself; fetch it where it was cloned: "
             "git lfs pull"
         )
-    if not sandbox.AVAILABLE and not _sealed(name):
+    if not sandbox.AVAILABLE and not sealed(name):
         raise FormatError(
             f"{name}: damaged or edited since it was written, and here no process of its own can "
             "read it safely; write the file again"
@@ -132,7 +132,8 @@ def _content(
     return answer["content"]
 
 
-def _sealed(name: str) -> bool:
+def sealed(name: str) -> bool:
+    """Whether a file is, byte for byte, what :func:`write` wrote."""
     digest = hashlib.sha256()
     with open(name, "rb") as file:
         block = file.read(BLOCK)

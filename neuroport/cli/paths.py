@@ -15,24 +15,11 @@ from typing import Any
 import click
 
 from neuroport.errors import StorageError
-from neuroport.files import check_file, check_folder, place
+from neuroport.files import check_file, check_folder, check_name, place
 
 # Not imported from where they are written: that needs torch.
 RESUMED = ("checkpoint.safetensors", "metrics.jsonl")  # what a training replaces in its folder
 OF_A_RUN = (*RESUMED, "recipe.toml", "start.graph")  # what commands read of such a folder
-
-# suffix -> what a file of that name is, and the command that writes it
-FORMATS = {
-    ".graph": ("a graph", "lower"),
-    ".net": ("a NetX file", "export"),
-    ".nir": ("a NIR file", "export"),
-    ".trace": ("a trace", "run"),
-    ".npy": ("an array", "frames"),
-    ".json": ("JSON", ""),
-    ".html": ("a page", "report"),
-    ".toml": ("TOML", ""),
-    ".safetensors": ("weights", "train"),
-}
 
 
 class _Path(click.Path):
@@ -80,7 +67,8 @@ class OutFile(_Path):
 
     Args:
         what: what is written.
-        suffixes: those of ``FORMATS`` that it may have; any that is not there is permitted, too.
+        suffixes: those of ``files.FORMATS`` that it may have; any that is not there is permitted,
+            too.
     """
 
     def __init__(self, what: str, *suffixes: str) -> None:
@@ -89,21 +77,11 @@ class OutFile(_Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         path = super().convert(value, param, ctx)
-        self._check_name(path, param, ctx)
+        try:
+            check_name(path, self.what, *self.suffixes)
+        except StorageError as error:
+            self.fail(error.message, param, ctx)
         return check_file(path)
-
-    def _check_name(self, path: Path, param: Any, ctx: Any) -> None:
-        suffix = path.suffix.lower()
-        if suffix not in FORMATS or suffix in self.suffixes:
-            return
-        named, verb = FORMATS[suffix]
-        cure = f"; neuroport {verb} writes {named}" if verb else ""
-        self.fail(
-            f"{path} is the name of {named}, and {self.what} is written; name it "
-            f"{path.with_suffix(self.suffixes[0])}{cure}",
-            param,
-            ctx,
-        )
 
     def writes(self, value: Path) -> Iterator[Path]:
         """Yield the files that are written if this one is asked for."""

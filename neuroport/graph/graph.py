@@ -72,9 +72,9 @@ class Graph(Shown):
         checked: Mapping[str, int] | None = None,
     ) -> None:
         self.nodes: tuple[Node, ...] = tuple(nodes)
-        if not isinstance(steps, (int, np.integer)) or steps < 1:
+        if not isinstance(steps, (int, np.integer)) or not 1 <= steps < 1 << 31:
             raise GraphError(
-                f"steps is {steps!r}; a sample lasts a whole number of steps, 1 or more"
+                f"steps is {steps!r:.100}; a sample lasts a whole number of steps, 1 or more"
             )
         self.steps = int(steps)
         period = self.steps if interval is None else interval

@@ -119,7 +119,7 @@ def _refuse_edited_layers(path: str | os.PathLike[str]) -> None:
     name = ordinary(path)
     with open(name, "rb") as file:
         has_seal = file.read(len(hdf5.SEAL)) == hdf5.SEAL
-    if not has_seal or hdf5._sealed(name):
+    if not has_seal or hdf5.sealed(name):
         return
     if hdf5.read(name, "a neuroport network file", _has_chain, bool):
         raise HashError(

@@ -14,7 +14,8 @@ import pytest
 
 import neuroport as port
 from neuroport.cli.main import VERBS, cli
-from neuroport.cli.paths import FORMATS, OF_A_RUN, RESUMED, Command, NameOrFile, OutFile
+from neuroport.cli.paths import OF_A_RUN, RESUMED, Command, NameOrFile, OutFile
+from neuroport.files import FORMATS
 from neuroport.graph.store import save
 from tests.conftest import Neuroport
 from tests.unit.runs.test_shards import frames, network

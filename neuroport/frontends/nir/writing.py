@@ -20,7 +20,7 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.arguments import is_graph, is_path, positive, takes
 from neuroport.errors import GraphError
-from neuroport.files import check_file, write_atomic
+from neuroport.files import check_file, check_name, write_atomic
 from neuroport.frontends.nir.reading import INTEGERS, build
 from neuroport.frontends.nir.stored_integers import stored
 from neuroport.graph.graph import Graph
@@ -62,8 +62,10 @@ def to_nir(graph: Graph, path: str | os.PathLike[str], *, dt: float = 1.0) -> Pa
 
     Raises:
         GraphError: NIR has no primitive for a node; the error names it.
-        StorageError: the file cannot be written; an existing file is not changed.
+        StorageError: the file cannot be written, or its name is that of another format; an existing
+            file is not changed.
     """
+    check_name(path, "a NIR file", ".nir")
     check_file(path)
     root = as_nir(graph, os.fspath(path), dt)
 

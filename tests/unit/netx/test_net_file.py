@@ -11,7 +11,6 @@ import pytest
 
 import neuroport as port
 from neuroport import hdf5
-from neuroport.cli.paths import FORMATS as OF_COMMANDS
 from neuroport.errors import HashError, StorageError
 from neuroport.files import FORMATS
 from neuroport.graph.graph import Graph
@@ -75,10 +74,6 @@ def test_a_network_is_not_written_under_the_name_of_another_format(
         port.export(chain(), tmp_path / f"x{suffix}")
     assert str(tmp_path / "x.net") in caught.value.message
     assert list(tmp_path.iterdir()) == []
-
-
-def test_commands_know_the_same_formats() -> None:
-    assert OF_COMMANDS == FORMATS
 
 
 @pytest.mark.parametrize("name", ["network.graph", "network.h5", "network"])
