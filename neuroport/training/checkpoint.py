@@ -49,6 +49,7 @@ class State:
     tensors: dict[str, Tensor] = field(default_factory=dict)  # model.*, optimizer.*, rng.*
     within: dict[str, Any] = field(default_factory=dict)
     source: str = "the checkpoint"  # its file, for messages
+    start: str = ""  # hash of the graph with which a run of family graph began; earlier ones: empty
 
     def load_into(self, net: nn.Module, prefix: str = MODEL) -> None:
         """Copy the model's tensors, or those under another prefix, into ``net``.
@@ -105,17 +106,19 @@ def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).partition('.')[2]} {tuple(tensor.shape)}"
 
 
-def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
+def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "", start: str = "") -> nn.Module:
     """Build the network of a recipe without values, on the device ``meta``.
 
     Args:
         folder: folder of the run, which holds the graph for a recipe of family ``graph``.
+        start: hash of that graph, from the checkpoint; empty: whatever graph is there.
 
     Raises:
         RecipeError: its parameters would not fit in the memory of this machine.
+        TrainingError: the folder holds no graph, or another one.
     """
     if recipe.network.family == GRAPH and folder:
-        return given(recipe, folder)
+        return given(recipe, folder, start)
     with torch.device("meta"):
         net = _built(recipe)
     size = sum(t.numel() * t.element_size() for t in net.state_dict().values())
@@ -127,16 +130,19 @@ def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
     return net
 
 
-def build_network(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
+def build_network(
+    recipe: Recipe, folder: str | os.PathLike[str] = "", start: str = ""
+) -> nn.Module:
     """Build the untrained network of a recipe; weights depend only on the recipe's seed.
 
     Args:
-        folder: see :func:`skeleton`.
+        folder, start: see :func:`skeleton`.
 
     Raises:
         RecipeError: it would not fit in memory.
+        TrainingError: see :func:`skeleton`.
     """
-    found = skeleton(recipe, folder)
+    found = skeleton(recipe, folder, start)
     return found if isinstance(found, Classifier) else _untrained(recipe)
 
 
@@ -164,6 +170,8 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     }
     if state.within:
         about["within"] = state.within
+    if state.start:
+        about["start"] = state.start
     # a file has no device
     tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
     about["hash"] = _digest(about, tensors)
@@ -222,8 +230,8 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
         raise FormatError(
             f"{path}: {own} tensors for {layers} layers of its recipe; remove it, and train again"
         )
-    within = about.get("within", {})
-    return State(recipe, about["epoch"], about["metrics"], tensors, within, str(path))
+    within, start = about.get("within", {}), about.get("start", "")
+    return State(recipe, about["epoch"], about["metrics"], tensors, within, str(path), start)
 
 
 def _digest(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -248,6 +256,8 @@ def _fault(about: Any) -> str:
     for metrics in about["metrics"]:
         if not isinstance(metrics, dict) or not all(_is_told(metrics, key) for key in EPOCH_KEYS):
             return f"metrics are {short(metrics)}"
+    if type(about.get("start", "")) is not str:
+        return f"start is {short(about['start'])}"
     within = about.get("within", {})
     if not isinstance(within, dict):
         return f"within is {short(within)}"
@@ -283,10 +293,10 @@ def load(folder: str | os.PathLike[str]) -> nn.Module:
     Raises:
         StorageError, FormatError, HashError, RecipeError: see :func:`read_checkpoint`.
         TrainingError: the tensors do not match the recipe's network, or the graph of a run of
-            family ``graph`` is missing.
+            family ``graph`` is missing or another one.
     """
     state = read_checkpoint(folder)
-    net = skeleton(state.recipe, folder)
+    net = skeleton(state.recipe, folder, state.start)
     state.fitting(net)  # before memory is allocated, because the file determines how much
     net = net if isinstance(net, Classifier) else _untrained(state.recipe)
     state.load_into(net)

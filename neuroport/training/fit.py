@@ -58,7 +58,7 @@ from neuroport.training.checkpoint import (
     save_checkpoint,
 )
 from neuroport.training.diagnostics import FewSamples, GradientNorms, activity, clipped_weights
-from neuroport.training.given_graph import START, Classifier, begin
+from neuroport.training.given_graph import START, Classifier, begin, has
 from neuroport.training.loading import (
     DAMAGED,
     Batch,
@@ -151,21 +151,40 @@ def _begin(start: Graph | Trainable, recipe: Recipe, folder: Path, together: Gro
         )
     graph = start if isinstance(start, Graph) else start.graph()
     begun = os.path.lexists(folder / CHECKPOINT)
+    before = _began_with(folder) if begun else ""
     together.wait()  # all have looked before the first one writes
     if begun:
-        if os.path.lexists(folder / START) and load(folder / START).hash != graph.hash:
+        if before is None:
+            return  # a run of another recipe, which is refused as such
+        if before not in ("", graph.hash):
             raise TrainingError(
                 f"{folder} holds a run that began with another graph; choose another folder, or "
                 "leave start out to resume"
             )
+        if together.first and not has(folder, graph):  # it was lost, damaged or replaced
+            begin(graph, folder)
+        together.wait()
         return
     net = Classifier(graph, recipe, start.units() if isinstance(start, Trainable) else None)
     if together.first:
         check_folder(folder)
         begin(graph, folder)
         tensors = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
-        save_checkpoint(folder, State(recipe, 0, [], tensors))
+        save_checkpoint(folder, State(recipe, 0, [], tensors, start=graph.hash))
     together.wait()
+
+
+def _began_with(folder: Path) -> str | None:
+    """The hash of the graph with which the run in a folder began; empty if nothing says it.
+
+    None if the run there is of another family.
+    """
+    state = read_checkpoint(folder)
+    if state.recipe.network.family != GRAPH:
+        return None
+    if state.start or not os.path.lexists(folder / START):
+        return state.start
+    return load(folder / START).hash  # of a run of an earlier version
 
 
 def _fit(
@@ -188,7 +207,10 @@ def _fit(
             f"network.voltage_decay is {recipe.network.voltage_decay}, and no target has neurons "
             f"that lose everything in a step; use {1 - 1 / DECAY_UNITY:.4f} at most"
         )
-    net = convolve_in(build_network(recipe, folder), getattr(torch, recipe.training.precision))
+    net = build_network(recipe, folder, state.start)
+    if isinstance(net, Classifier):
+        state.start = net.start.hash
+    net = convolve_in(net, getattr(torch, recipe.training.precision))
     together.check(net)
     if state.tensors:
         state.load_into(net, TRAINED if goes_on_elsewhere(state) else MODEL)

@@ -185,7 +185,9 @@ class Trainable(nn.Module):
         unknown = sorted(set(units or {}) - {node.name for node in graph})
         if unknown:
             known = ", ".join(node.name for node in graph.populations)
-            raise CaptureError(f"units has {unknown[0]!r}; the graph's populations are {known:.300}")
+            raise CaptureError(
+                f"units has {unknown[0]!r}; the graph's populations are {known:.300}"
+            )
         self.start = graph
         self._keys = {node.name: f"{index:05}" for index, node in enumerate(graph)}
         self.populations = nn.ModuleDict(
