@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -260,6 +260,27 @@ class Recipe:
             else value
             for key, value in asdict(self).items()
         }
+
+
+def changes_between(before: Recipe, after: Recipe) -> str:
+    """Name the keys in which two recipes differ; empty if both give the same training.
+
+    ``training.checkpoint_steps`` changes no training.
+    """
+    steps = before.training.checkpoint_steps
+    after = replace(after, training=replace(after.training, checkpoint_steps=steps))
+    old, new = _flat(before.to_dict()), _flat(after.to_dict())
+    return ", ".join(f"{key} {old[key]!r} -> {new[key]!r}" for key in new if old[key] != new[key])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:

@@ -60,7 +60,7 @@ def train(
     text = recipe_text(recipe)  # once: the file may be edited while it is trained
     parsed = parsed_recipe(text, recipe)  # before torch is imported: a mistake is reported at once
     from neuroport.reporting.progress import training_report
-    from neuroport.training.checkpoint import read_checkpoint
+    from neuroport.training.checkpoint import RECIPE, read_checkpoint
     from neuroport.training.fit import fit
     from neuroport.training.parallel import is_first
     from neuroport.training.tensorboard import board
@@ -83,10 +83,10 @@ def train(
         fit(parsed, folder, report=report_all, **how)
     if not is_first():  # the other processes of torchrun
         return
-    kept = folder / "recipe.toml"
+    kept = folder / RECIPE
     if not same(Path(recipe), kept):
         write_atomic(kept, text)
-    metrics = read_checkpoint(folder).metrics
+    metrics = read_checkpoint(folder, check_recipe=False).metrics
     out.line(f"{folder}: {len(metrics)} epoch{'s' * (len(metrics) != 1)} done")
     out.result({"folder": str(folder), "metrics": metrics})
 

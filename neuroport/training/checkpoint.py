@@ -24,11 +24,12 @@ from neuroport.nets.families import build
 from neuroport.nets.grid_options import set_grid_options
 from neuroport.nets.recipe import GRAPH
 from neuroport.nets.widths import set_widths
-from neuroport.recipe import Recipe, from_dict
+from neuroport.recipe import Recipe, changes_between, from_dict, load_recipe
 from neuroport.training.averaging import MODEL, part
 from neuroport.training.given_graph import Classifier, given
 
 CHECKPOINT = "checkpoint.safetensors"
+RECIPE = "recipe.toml"  # of the same folder, for its readers: the checkpoint's own recipe decides
 EPOCH_KEYS = ("phase", "epoch", "loss", "accuracy", "seconds")  # facts of an epoch, at least
 VERSION = 2  # 2: also within an epoch; between epochs 1 is written, as ever
 
@@ -179,14 +180,19 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     return write_atomic(folder / CHECKPOINT, content)
 
 
-def read_checkpoint(folder: str | os.PathLike[str]) -> State:
+def read_checkpoint(folder: str | os.PathLike[str], *, check_recipe: bool = True) -> State:
     """Read a run's checkpoint.
+
+    Args:
+        check_recipe: refuse a ``recipe.toml`` in the folder that is another one than that of the
+            checkpoint. What it says would have no effect.
 
     Raises:
         StorageError: there is no checkpoint.
         FormatError: it is truncated, of another format or of a newer version.
         HashError: its content does not match its hash.
         RecipeError: its recipe is invalid.
+        TrainingError: ``recipe.toml`` is another recipe.
     """
     path = Path(place(folder)) / CHECKPOINT
     if not os.path.lexists(path):
@@ -230,8 +236,30 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
         raise FormatError(
             f"{path}: {own} tensors for {layers} layers of its recipe; remove it, and train again"
         )
+    if check_recipe:
+        _check_recipe(path, recipe)
     within, start = about.get("within", {}), about.get("start", "")
     return State(recipe, about["epoch"], about["metrics"], tensors, within, str(path), start)
+
+
+def _check_recipe(path: Path, recipe: Recipe) -> None:
+    """Refuse another recipe beside the checkpoint in ``path``, whose recipe this is.
+
+    Raises:
+        RecipeError: it is no recipe.
+        TrainingError: it was edited, or is that of another checkpoint.
+    """
+    beside = path.with_name(RECIPE)
+    if not os.path.lexists(beside):  # the end of a training writes it
+        return
+    changed = changes_between(recipe, load_recipe(beside))
+    if changed:
+        raise TrainingError(
+            f"{beside} is not the recipe with which {path} was trained ({changed}), so what it "
+            f"says has no effect here; put the run's own {RECIPE} and checkpoint together again, "
+            f"or remove {RECIPE}; what it says is trained in another folder: neuroport train "
+            f"{beside} -o FOLDER"
+        )
 
 
 def _digest(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -292,8 +320,8 @@ def load(folder: str | os.PathLike[str]) -> nn.Module:
 
     Raises:
         StorageError, FormatError, HashError, RecipeError: see :func:`read_checkpoint`.
-        TrainingError: the tensors do not match the recipe's network, or the graph of a run of
-            family ``graph`` is missing or another one.
+        TrainingError: the folder's ``recipe.toml`` is another recipe, the tensors do not match the
+            recipe's network, or the graph of a run of family ``graph`` is missing or another one.
     """
     state = read_checkpoint(folder)
     net = skeleton(state.recipe, folder, state.start)

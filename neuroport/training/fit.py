@@ -38,7 +38,7 @@ from neuroport.nets.synapse import convolve_in
 from neuroport.nets.widths import PROVEN
 from neuroport.quantization.calibration import CALIBRATION
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
-from neuroport.recipe import Recipe
+from neuroport.recipe import Recipe, changes_between
 from neuroport.training.augmentation import MIXED, draw, part_of
 from neuroport.training.averaging import (
     AVERAGE,
@@ -179,7 +179,7 @@ def _began_with(folder: Path) -> str | None:
 
     None if the run there is of another family.
     """
-    state = read_checkpoint(folder)
+    state = read_checkpoint(folder, check_recipe=False)
     if state.recipe.network.family != GRAPH:
         return None
     if state.start or not os.path.lexists(folder / START):
@@ -448,32 +448,19 @@ def _warn(faults: Iterable[str], what: str) -> None:
 def _resume(recipe: Recipe, folder: Path) -> State:
     if not os.path.lexists(folder / CHECKPOINT):
         return State(recipe, 0)
-    state = read_checkpoint(folder)
-    steps = recipe.training.checkpoint_steps  # may differ, because it does not change the training
-    training = replace(state.recipe.training, checkpoint_steps=steps)
-    state.recipe = replace(state.recipe, training=training)
-    if state.recipe != recipe:
-        old, new = _flat(state.recipe.to_dict()), _flat(recipe.to_dict())
-        changed = ", ".join(f"{k} {old[k]!r} -> {new[k]!r}" for k in new if old.get(k) != new[k])
+    # the folder's recipe.toml may be wrong: a run with the right recipe writes it again
+    state = read_checkpoint(folder, check_recipe=False)
+    if changed := changes_between(state.recipe, recipe):
         raise TrainingError(
             f"{folder} holds a run of another recipe ({changed}); "
             "choose another folder or remove it"
         )
+    state.recipe = recipe
     return state
 
 
 def _write_metrics(folder: Path, state: State) -> None:
     write_atomic(folder / METRICS, "".join(json.dumps(m) + "\n" for m in state.metrics))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 @dataclass
