@@ -24,6 +24,7 @@ from neuroport.nets.families import build
 from neuroport.nets.grid_options import set_grid_options
 from neuroport.nets.recipe import GRAPH
 from neuroport.nets.widths import set_widths
+from neuroport.quantization.scales import is_integer, note_frames
 from neuroport.recipe import Recipe, changes_between, from_dict, load_recipe
 from neuroport.training.averaging import MODEL, part
 from neuroport.training.given_graph import Classifier, given
@@ -77,6 +78,8 @@ class State:
                     "63; it was damaged: train again"
                 )
         net.load_state_dict(own)
+        if is_integer(net):
+            note_frames(net, self.recipe.data.steps, self.recipe.data.shape)
 
     def fitting(self, net: nn.Module, prefix: str = MODEL) -> dict[str, Tensor]:
         """Return the model's tensors if their names, shapes and types match ``net``.
