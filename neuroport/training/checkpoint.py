@@ -228,7 +228,7 @@ def read_checkpoint(folder: str | os.PathLike[str], *, check_recipe: bool = True
             f"{path}: the content does not match its hash; the file was damaged or edited: "
             "remove it, and train again"
         )
-    recipe = from_dict(about["recipe"], str(path))
+    recipe = from_dict(about["recipe"], str(path), earlier=True)
     if about["epoch"] > recipe.epochs:
         raise FormatError(
             f"{path}: {about['epoch']} epochs of {recipe.epochs} are done; remove it, and train "
@@ -255,7 +255,7 @@ def _check_recipe(path: Path, recipe: Recipe) -> None:
     beside = path.with_name(RECIPE)
     if not os.path.lexists(beside):  # the end of a training writes it
         return
-    changed = changes_between(recipe, load_recipe(beside))
+    changed = changes_between(recipe, load_recipe(beside, earlier=True))
     if changed:
         raise TrainingError(
             f"{beside} is not the recipe with which {path} was trained ({changed}), so what it "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -212,7 +213,7 @@ def test_every_choice_changes_the_training_and_is_repeatable(
 ) -> None:
     if {"rotate", "scale"} & choice.keys():
         pytest.importorskip("torchvision")
-    plain = recipe_of(optimizer=choice.get("optimizer", "adamw"), momentum=0.5)
+    plain = recipe_of(**({"optimizer": "sgd", "momentum": 0.5} if "optimizer" in choice else {}))
     got = trained(recipe_of(**choice), tmp_path / "a", data)
     assert_equal(trained(recipe_of(**choice), tmp_path / "b", data), got)
     other = trained(plain, tmp_path / "c", data)
@@ -248,6 +249,26 @@ def test_a_recipe_beside_a_checkpoint_is_that_of_the_checkpoint(tmp_path: Path) 
         load(tmp_path / "run")
     beside.write_text("[training]\ncheckpoint_steps = 7\n" + edited.partition("shortcut")[0])
     load(tmp_path / "run")
+
+
+def test_a_run_of_before_a_key_without_effect_was_refused_loads_and_goes_on(
+    data: Split, tmp_path: Path
+) -> None:
+    recipe = recipe_of(quantized=0)
+    want = trained(recipe, tmp_path / "run", data)
+    values = recipe.to_dict()
+    values["training"] |= {"momentum": 0.5, "decay": 0.7}
+    values["data"]["root"] = "/nowhere"
+    state = read_checkpoint(tmp_path / "run")
+    state.recipe = SimpleNamespace(to_dict=lambda: values)  # type: ignore[assignment]
+    save_checkpoint(tmp_path / "run", state)
+    content = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    assert b"/nowhere" in content
+    text = to_toml(recipe).replace("[training]", "[training]\nmomentum = 0.5\ndecay = 0.7")
+    (tmp_path / "run" / "recipe.toml").write_text(text)
+    assert read_checkpoint(tmp_path / "run").recipe == recipe
+    assert_equal(trained(recipe, tmp_path / "run", data), want)
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == content
 
 
 def test_rate_warms_up_and_follows_its_schedule() -> None:
