@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from neuroport.arguments import as_array, as_labels, is_module, takes
+from neuroport.arguments import as_array, as_labels, is_module, takes, whole_number
 from neuroport.capture.connectivity import LayerCall, evaluating, heard, unwrapped, wiring
 from neuroport.capture.frontend import NATIVE, front_end_of
 from neuroport.capture.native_network import integer_graph
@@ -169,7 +169,12 @@ class QuantizationCost(Shown):
         return "\n".join(lines)
 
 
-@takes(net=is_module, frames=as_array, labels=as_labels)
+@takes(
+    net=is_module,
+    frames=as_array,
+    labels=as_labels,
+    batch=whole_number(1, BackendError),
+)
 @torch.no_grad()
 def quantization_cost(
     net: nn.Module,
@@ -203,9 +208,10 @@ def quantization_cost(
     Raises:
         CaptureError: a graph cannot express the network's ``forward``; or it is a network of
             SLAYER, which trains with integer weights, so that there is no real-valued network.
-        FramesError: frames or labels have the wrong shape.
+        FramesError: frames or labels have the wrong shape, or labels are no classes of the network.
         IllegalError: a stream's worst case does not fit the hardware's widths.
-        BackendError: there is no such device, or it has too little memory.
+        BackendError: there is no such device, or it has too little memory; or the batch is no
+            number of samples.
     """
     where = device_of(device)
     net = unwrapped(net)
@@ -221,7 +227,7 @@ def quantization_cost(
         )
     given = real_frames(frames, "frames")
     check_numbers(net)
-    truth = None if labels is None else torch.from_numpy(np.array(labels))
+    truth = None if labels is None else torch.from_numpy(np.array(labels, np.int64))
     if truth is not None and truth.shape != given.shape[1:2]:
         raise FramesError(
             f"labels are {tuple(truth.shape)} for {given.shape[1]} samples; give one class each"
@@ -263,7 +269,10 @@ def quantization_cost(
             part = given[:, at : min(at + batch, chosen.stop)].to(where)
             for network, found in zip((real, integer), classes, strict=True):
                 with evaluating(network):
-                    found.append(_classes(network(part)).cpu())
+                    output = network(part)
+                found.append(_classes(output).cpu())
+                if truth is not None and at == chosen.start:
+                    _check_labels(truth, output.shape[min(output.ndim - 1, 2)])
             for name, count in counts.items():
                 a, b = of_real[name], of_integer[name]
                 for index, value in enumerate((a, b, a != b)):
@@ -327,6 +336,21 @@ def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> Qua
         loses=None,  # needs the graph
         shard=None,
     )
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    """Refuse labels that no answer of the network could equal.
+
+    Raises:
+        FramesError: names one of them.
+    """
+    wrong = torch.nonzero((labels < 0) | (labels >= classes)).flatten()
+    if len(wrong):
+        at = int(wrong[0])
+        raise FramesError(
+            f"labels[{at}] is {int(labels[at])}, and the network tells {classes} classes, 0 to "
+            f"{classes - 1}; give the labels of these samples, numbered so"
+        )
 
 
 def _classes(output: Any) -> Tensor:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from neuroport.arguments import is_path, is_recipe, takes
+from neuroport.arguments import is_function, is_path, is_recipe, takes
 from neuroport.data.loading import as_evaluated, load_data
 from neuroport.data.samples import Samples, Split, check_labels
 from neuroport.errors import BackendError, RecipeError, TrainingError
@@ -83,7 +83,7 @@ from neuroport.training.trainable import Trainable
 Report = Callable[[dict[str, Any]], None]
 
 
-@takes(recipe=is_recipe, folder=is_path)
+@takes(recipe=is_recipe, folder=is_path, report=is_function)
 def fit(
     recipe: Recipe,
     folder: str | Path,
@@ -121,7 +121,7 @@ def fit(
         RecipeError: the recipe's data do not match the graph; or samples are not 8-bit integers, of
             other steps, channels or bits than the recipe's, or their labels no classes, or
             there are none; or no target has the recipe's neurons.
-        BackendError: there is no such device.
+        BackendError: there is no such device, or the report is no function.
         FormatError: a file cannot be read.
     """
     if damaged not in DAMAGED:

@@ -199,6 +199,11 @@ def test_quantize_says_what_each_layer_cost(
     assert 5 * cost["integer_correct"] == metrics[-1]["accuracy"]
     graph = port.read(tmp_path / "run" / "quantized.graph")
     assert {p["name"] for p in cost["populations"]} < {node.name for node in graph}
+    assert answer("quantize", "run", "--cost", "20", "--device", "cpu")["cost"] == cost
+    done = called("quantize", "run", "--device", "cuda", "-o", "none.graph", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--device is where the samples of --cost run" in done.stderr
+    assert not (tmp_path / "none.graph").exists()
     done = called("quantize", "run", "--cost", "21", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "neuroport: --cost is 21; use 1 to 20 held-out samples\n"

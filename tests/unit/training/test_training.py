@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
-from neuroport.errors import FormatError, RecipeError, TrainingError  # noqa: E402
+from neuroport.errors import BackendError, FormatError, RecipeError, TrainingError  # noqa: E402
 from neuroport.quantization.scales import freeze_scales  # noqa: E402
 from neuroport.recipe import Recipe, from_dict, to_toml  # noqa: E402
 from neuroport.training.augmentation import (  # noqa: E402
@@ -249,6 +249,14 @@ def test_a_recipe_beside_a_checkpoint_is_that_of_the_checkpoint(tmp_path: Path) 
         load(tmp_path / "run")
     beside.write_text("[training]\ncheckpoint_steps = 7\n" + edited.partition("shortcut")[0])
     load(tmp_path / "run")
+
+
+def test_a_report_that_cannot_be_called_is_refused_before_any_work(
+    data: Split, tmp_path: Path
+) -> None:
+    with pytest.raises(BackendError, match="report is an int; give a function, or leave it out"):
+        fit(recipe_of(), tmp_path / "run", data=data, report=3)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_of_before_a_key_without_effect_was_refused_loads_and_goes_on(
