@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -26,6 +26,21 @@ from neuroport.nets.recipe import NetworkRecipe as NetworkRecipe
 from neuroport.nets.widths import WIDTHS
 
 MOST_EPOCHS = 1_000_000
+# key of [training] -> the other key, and its value, with which alone it has an effect
+ONLY_WITH = {
+    "momentum": ("optimizer", "sgd"),
+    "nesterov": ("optimizer", "sgd"),
+    "decay": ("schedule", "step"),
+    "decay_epochs": ("schedule", "step"),
+    "cosine_epochs": ("schedule", "cosine"),
+    "schedule_per": ("schedule", "cosine"),
+}
+# keys of [training] for the real-valued phase alone, which a graph does not have
+REAL_PHASE = (
+    *("learning_rate", "warmup", "schedule", "decay", "decay_epochs", "cosine_epochs"),
+    *("schedule_per", "precision", "ema"),
+)
+IN_PACKAGES = ("mnist5k", "digit_pairs")  # datasets that are read from no folder
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,6 @@ class TrainingRecipe:
         )
         one_of(self.schedule, ("cosine", "step", "constant"), "training.schedule")
         one_of(self.schedule_per, ("batch", "epoch"), "training.schedule_per")
-        require(
-            self.schedule_per == "batch" or self.schedule == "cosine",
-            f"training.schedule_per is {self.schedule_per!r}, which has no effect on schedule "
-            f"{self.schedule!r}; leave it out",
-        )
         require(0 < self.decay <= 1, f"training.decay is {self.decay}; use more than 0, up to 1")
         require(
             self.decay_epochs >= 1, f"training.decay_epochs is {self.decay_epochs}; use 1 or more"
@@ -118,11 +128,6 @@ class TrainingRecipe:
             self.cosine_epochs == 0 or self.cosine_epochs > self.warmup,
             f"training.cosine_epochs is {self.cosine_epochs}; use more than the warm-up, or 0 for "
             "all epochs",
-        )
-        require(
-            self.cosine_epochs == 0 or self.schedule == "cosine",
-            f"training.cosine_epochs is {self.cosine_epochs}, which has no effect on schedule "
-            f"{self.schedule!r}; leave it out",
         )
         fraction(self.label_smoothing, "training.label_smoothing")
         require(0 <= self.clip < math.inf, f"training.clip is {self.clip}; use 0 or more")
@@ -191,12 +196,10 @@ class Recipe:
             f"training.epochs is {self.training.epochs}, but a graph has no real-valued phase; set "
             "training.epochs = 0: quantization.epochs train its integers",
         )
-        for name in ("widths", "equalize", "correct_bias"):
-            has = getattr(self.quantization, name)
-            require(
-                has == getattr(QuantizationRecipe(), name) or self.network.family != GRAPH,
-                f"quantization.{name} is {has!r}, which has no effect on a graph, whose grid is "
-                "given; leave it out",
+        for (table, key), why in _idle(self.to_dict()).items():
+            value = getattr(getattr(self, table), key)
+            raise RecipeError(
+                f"{table}.{key} is {value!r}, which has no effect {why}; leave it out"
             )
         dataset = self.data.dataset
         require(
@@ -262,8 +265,79 @@ class Recipe:
         }
 
 
-def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
+def changes_between(before: Recipe, after: Recipe) -> str:
+    """Name the keys in which two recipes differ; empty if both give the same training.
+
+    ``training.checkpoint_steps`` changes no training.
+    """
+    steps = before.training.checkpoint_steps
+    after = replace(after, training=replace(after.training, checkpoint_steps=steps))
+    old, new = _flat(before.to_dict()), _flat(after.to_dict())
+    return ", ".join(f"{key} {old[key]!r} -> {new[key]!r}" for key in new if old[key] != new[key])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+TABLES: dict[str, Any] = {
+    "data": DataRecipe,
+    "network": NetworkRecipe,
+    "training": TrainingRecipe,
+    "quantization": QuantizationRecipe,
+}
+
+
+def _idle(values: dict[str, Any]) -> dict[tuple[str, str], str]:
+    """Return the keys that are given but have no effect in this recipe: (table, key) -> why.
+
+    A key with its default counts as not given. ``values`` need not be a valid recipe.
+    """
+
+    def told(table: str, key: str) -> Any:
+        default, has = getattr(TABLES[table], key), values.get(table)
+        return has.get(key, default) if isinstance(has, dict) else default
+
+    why: dict[tuple[str, str], str] = {}
+    for key, (other, wanted) in ONLY_WITH.items():
+        if told("training", other) != wanted:
+            why["training", key] = f"on {other} {told('training', other)!r}"
+    if told("network", "family") == GRAPH:
+        for key in ("widths", "equalize", "correct_bias"):
+            why["quantization", key] = "on a graph, whose grid is given"
+        for key in REAL_PHASE:
+            why["training", key] = (
+                "on a graph, which has no real-valued phase (quantization.learning_rate is the "
+                "rate of its integers)"
+            )
+    if (dataset := told("data", "dataset")) in IN_PACKAGES:
+        why["data", "root"] = f"on {dataset}, which is read from no folder"
+    return {at: text for at, text in why.items() if told(*at) != getattr(TABLES[at[0]], at[1])}
+
+
+def _without_idle(values: dict[str, Any]) -> dict[str, Any]:
+    idle = _idle(values)
+    return {
+        name: {key: value for key, value in table.items() if (name, key) not in idle}
+        if isinstance(table, dict)
+        else table
+        for name, table in values.items()
+    }
+
+
+def from_dict(values: dict[str, Any], source: str = "recipe", *, earlier: bool = False) -> Recipe:
     """Build a recipe from nested dictionaries.
+
+    Args:
+        source: for messages.
+        earlier: of a run that may be of an earlier version: keys that are refused because they
+            have no effect, and had none, count as not given.
 
     Raises:
         RecipeError: a key is unknown (the error names the nearest), a type is wrong, or a value is
@@ -272,7 +346,7 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
     if not isinstance(values, dict):
         raise RecipeError(f"{source}: {values!r:.200} is not a table of keys; see docs/recipes.md")
     try:
-        recipe: Recipe = _build(Recipe, values, "")
+        recipe: Recipe = _build(Recipe, _without_idle(values) if earlier else values, "")
     except RecipeError as error:
         raise RecipeError(f"{source}: {error.message}") from error
     return recipe
@@ -298,14 +372,18 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe: a TOML file, or the name of a shipped recipe (``demo``)."""
-    return parsed_recipe(recipe_text(path), path)
+def load_recipe(path: str | Path, *, earlier: bool = False) -> Recipe:
+    """Read a recipe: a TOML file, or the name of a shipped recipe (``demo``).
+
+    Args:
+        earlier: see :func:`from_dict`.
+    """
+    return parsed_recipe(recipe_text(path), path, earlier=earlier)
 
 
-def parsed_recipe(text: str, path: str | Path) -> Recipe:
+def parsed_recipe(text: str, path: str | Path, *, earlier: bool = False) -> Recipe:
     """Return the recipe in the text of a file; ``path`` is for messages."""
-    return from_dict(parse_toml(text, str(path), RecipeError), str(path))
+    return from_dict(parse_toml(text, str(path), RecipeError), str(path), earlier=earlier)
 
 
 def shipped() -> dict[str, Recipe]:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     type=int,
     help="Number of held-out samples on which to measure the loss of each layer.",
 )
-@click.option("--device", default="cpu", show_default=True, help=f"Of --cost. {DEVICES}")
+@click.option("--device", help=f"Of --cost; cpu by default. {DEVICES}")
 @shard_option
 @json_option
 def quantize(
@@ -61,7 +61,7 @@ def quantize(
     equalize: bool,
     correct_bias: bool,
     cost: int | None,
-    device: str,
+    device: str | None,
     shard: str | None,
     as_json: bool,
 ) -> None:
@@ -72,6 +72,11 @@ def quantize(
     """
     if shard is not None and cost is None:
         raise click.UsageError("--shard selects a part of the samples of --cost; give both")
+    if device is not None and cost is None:
+        raise click.UsageError(
+            "--device is where the samples of --cost run, and nothing else runs; give both, or "
+            "leave it out"
+        )
     from neuroport.graph.store import save
     from neuroport.nets.grid_options import is_corrected
     from neuroport.nets.widths import PROVEN, widths_of
@@ -98,7 +103,7 @@ def quantize(
 
         held = held_out(recipe, cost, "--cost")
         costs = quantization_cost(
-            load(folder), *held, device=device, shard=shard, calibration=frames, **options
+            load(folder), *held, device=device or "cpu", shard=shard, calibration=frames, **options
         )
         say.line(str(costs))
         more["cost"] = costs.to_dict()

@@ -52,6 +52,7 @@ def train(
     from neuroport.recipe import parsed_recipe, recipe_text
 
     if listed:
+        _refuse_others()
         _list(Out(as_json))
         return
     if recipe is None or folder is None:
@@ -60,7 +61,7 @@ def train(
     text = recipe_text(recipe)  # once: the file may be edited while it is trained
     parsed = parsed_recipe(text, recipe)  # before torch is imported: a mistake is reported at once
     from neuroport.reporting.progress import training_report
-    from neuroport.training.checkpoint import read_checkpoint
+    from neuroport.training.checkpoint import RECIPE, read_checkpoint
     from neuroport.training.fit import fit
     from neuroport.training.parallel import is_first
     from neuroport.training.tensorboard import board
@@ -83,12 +84,29 @@ def train(
         fit(parsed, folder, report=report_all, **how)
     if not is_first():  # the other processes of torchrun
         return
-    kept = folder / "recipe.toml"
+    kept = folder / RECIPE
     if not same(Path(recipe), kept):
         write_atomic(kept, text)
-    metrics = read_checkpoint(folder).metrics
+    metrics = read_checkpoint(folder, check_recipe=False).metrics
     out.line(f"{folder}: {len(metrics)} epoch{'s' * (len(metrics) != 1)} done")
     out.result({"folder": str(folder), "metrics": metrics})
+
+
+def _refuse_others() -> None:
+    """Refuse what ``--list`` would ignore."""
+    context = click.get_current_context()
+    default = click.core.ParameterSource.DEFAULT
+    given = [
+        str(param.human_readable_name) if isinstance(param, click.Argument) else param.opts[-1]
+        for param in context.command.params
+        if param.name not in ("listed", "as_json")
+        and context.get_parameter_source(str(param.name)) != default
+    ]
+    if given:
+        raise click.UsageError(
+            f"--list prints the shipped recipes and trains nothing; leave out {', '.join(given)}, "
+            "or --list"
+        )
 
 
 def _list(out: Out) -> None:

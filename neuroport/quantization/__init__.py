@@ -22,7 +22,8 @@ class QuantizationWarning(NeuroportWarning):
 def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike, **options: Any) -> Graph:
     """Return the integer graph of ``net``.
 
-    After quantization-aware training a network keeps its grid. For a real-valued network of
+    After quantization-aware training a network keeps its grid, which is made coarser (in place)
+    only where weights outgrew it. For a real-valued network of
     neuroport's layers, the grid is chosen now (in place), from its folded weights.
 
     Args:
@@ -46,8 +47,9 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike, **options: Any
     Raises:
         CaptureError: a graph cannot express the network's ``forward``, or its numbers are not
             finite.
-        FramesError: the calibration is not valid frames; or biases are to be corrected, and all of
-            its values are 0.
+        FramesError: the calibration is not valid frames; or its frames have more steps or positions
+            than those for which the network has its integers, and need others; or biases are to be
+            corrected, and all of its values are 0.
         IllegalError: a stream's worst case does not fit the hardware's widths.
 
     Warns:

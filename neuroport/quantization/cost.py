@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from neuroport.arguments import as_array, as_labels, is_module, takes
+from neuroport.arguments import as_array, as_labels, is_module, takes, whole_number
 from neuroport.capture.connectivity import LayerCall, evaluating, heard, unwrapped, wiring
 from neuroport.capture.frontend import NATIVE, front_end_of
 from neuroport.capture.native_network import integer_graph
 from neuroport.display import Shown, View
-from neuroport.errors import BackendError, CaptureError, FramesError
+from neuroport.errors import BackendError, CaptureError, CompareError, FramesError
 from neuroport.kernels.devices import device_of, memory_of
 from neuroport.nets.grid_options import is_corrected, is_equalized
 from neuroport.nets.held_numbers import held
@@ -33,7 +33,7 @@ from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.input_checks import check_numbers, real_frames
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer, set_options
-from neuroport.quantization.weight_levels import few_levels, largest_loss, levels
+from neuroport.quantization.weight_levels import few_levels, largest_loss, levels, limits
 from neuroport.runs.shards import Shard, in_order, samples_of
 
 
@@ -104,7 +104,8 @@ class QuantizationCost(Shown):
         real_correct, integer_correct: numbers of correct samples; None without labels.
         few: the convolutions with fewer than 15 levels of weights, and why; None if there are none.
         loses: the population that adds most differences, and what would help; None if none does.
-        shard: the samples of the shard, and the hash of the integer graph; None without a shard.
+        shard: the samples of the shard, the hash of the integer graph, and what ``loses`` needs to
+            know of it (``limits``); None without a shard.
     """
 
     trained: str
@@ -115,7 +116,7 @@ class QuantizationCost(Shown):
     populations: tuple[PopulationCost, ...]
     synapses: tuple[SynapseCost, ...]
     few: str | None = None
-    loses: str | None = field(default=None, compare=False)  # advice, which needs the graph
+    loses: str | None = None
     shard: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,7 +170,12 @@ class QuantizationCost(Shown):
         return "\n".join(lines)
 
 
-@takes(net=is_module, frames=as_array, labels=as_labels)
+@takes(
+    net=is_module,
+    frames=as_array,
+    labels=as_labels,
+    batch=whole_number(1, BackendError),
+)
 @torch.no_grad()
 def quantization_cost(
     net: nn.Module,
@@ -203,9 +209,10 @@ def quantization_cost(
     Raises:
         CaptureError: a graph cannot express the network's ``forward``; or it is a network of
             SLAYER, which trains with integer weights, so that there is no real-valued network.
-        FramesError: frames or labels have the wrong shape.
+        FramesError: frames or labels have the wrong shape, or labels are no classes of the network.
         IllegalError: a stream's worst case does not fit the hardware's widths.
-        BackendError: there is no such device, or it has too little memory.
+        BackendError: there is no such device, or it has too little memory; or the batch is no
+            number of samples.
     """
     where = device_of(device)
     net = unwrapped(net)
@@ -221,7 +228,7 @@ def quantization_cost(
         )
     given = real_frames(frames, "frames")
     check_numbers(net)
-    truth = None if labels is None else torch.from_numpy(np.array(labels))
+    truth = None if labels is None else torch.from_numpy(np.array(labels, np.int64))
     if truth is not None and truth.shape != given.shape[1:2]:
         raise FramesError(
             f"labels are {tuple(truth.shape)} for {given.shape[1]} samples; give one class each"
@@ -262,7 +269,10 @@ def quantization_cost(
             part = given[:, at : min(at + batch, chosen.stop)].to(where)
             for network, found in zip((real, integer), classes, strict=True):
                 with evaluating(network):
-                    found.append(_classes(network(part)).cpu())
+                    output = network(part)
+                found.append(_classes(output).cpu())
+                if truth is not None and at == chosen.start:
+                    _check_labels(truth, output.shape[min(output.ndim - 1, 2)])
             for name, count in counts.items():
                 a, b = of_real[name], of_integer[name]
                 for index, value in enumerate((a, b, a != b)):
@@ -272,6 +282,7 @@ def quantization_cost(
     guessed, right = torch.cat(classes[0]), torch.cat(classes[1])
     truth = None if truth is None else truth[chosen]
     populations = tuple(_population(layer, counts) for layer in layers if layer.name in counts)
+    known = limits(graph, [p.name for p in populations], unused)
     return QuantizationCost(
         "quantization-aware" if aware else "post-training",
         chosen.stop - chosen.start,
@@ -281,9 +292,12 @@ def quantization_cost(
         populations,
         tuple(_synapse(layer) for layer in layers if _is_trained(layer)),
         few_levels(graph),
-        largest_loss(graph, {p.name: p.share for p in populations}, unused),
-        None if told is None else {**told, "graph": graph.hash},
+        largest_loss(known, {p.name: p.share for p in populations}),
+        None if told is None else {**told, "graph": graph.hash, "limits": known},
     )
+
+
+_MORE = ("graph", "limits")  # of a shard, besides its samples
 
 
 def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> QuantizationCost:
@@ -293,7 +307,8 @@ def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> Qua
         names: names of the shards, for messages.
 
     Raises:
-        CompareError: a shard is missing, given twice, or of another network or other frames.
+        CompareError: a shard is missing, given twice, damaged, or of another network or other
+            frames.
     """
     told = [each.shard for each in shards]
     facts = [
@@ -306,8 +321,9 @@ def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> Qua
         }
         for each in shards
     ]
-    plain = [None if t is None else {k: t[k] for k in t if k != "graph"} for t in told]
-    parts = [shards[at] for at in in_order(names, plain, facts)]
+    plain = [None if t is None else {k: t[k] for k in t if k not in _MORE} for t in told]
+    order = in_order(names, plain, facts)
+    parts = [shards[at] for at in order]
     known = parts[0].real_correct is not None
     populations = []
     for same in zip(*(part.populations for part in parts), strict=True):
@@ -323,9 +339,48 @@ def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> Qua
         real_correct=sum(part.real_correct or 0 for part in parts) if known else None,
         integer_correct=sum(part.integer_correct or 0 for part in parts) if known else None,
         populations=tuple(populations),
-        loses=None,  # needs the graph
+        loses=_loses(parts[0], populations, names[order[0]]),
         shard=None,
     )
+
+
+def _loses(part: QuantizationCost, merged: Sequence[PopulationCost], name: str) -> str | None:
+    """The advice for all samples, from what a part knows of the graph.
+
+    Raises:
+        CompareError: it knows something else.
+    """
+    known = (part.shard or {}).get("limits")
+    if known is None:  # of an earlier version
+        return None
+    whole = isinstance(known, dict) and all(
+        isinstance(found := known.get(each.name), dict)
+        and isinstance(found.get("limit"), str)
+        and isinstance(found.get("heard"), list)
+        and all(isinstance(other, str) for other in found["heard"])
+        for each in merged
+    )
+    if not whole:
+        raise CompareError(
+            f"{name}: limits of its shard are {str(known)[:100]!r}, not those of its populations; "
+            "the file was edited or damaged: run it again"
+        )
+    return largest_loss(known, {each.name: each.share for each in merged})
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    """Refuse labels that no answer of the network could equal.
+
+    Raises:
+        FramesError: names one of them.
+    """
+    wrong = torch.nonzero((labels < 0) | (labels >= classes)).flatten()
+    if len(wrong):
+        at = int(wrong[0])
+        raise FramesError(
+            f"labels[{at}] is {int(labels[at])}, and the network tells {classes} classes, 0 to "
+            f"{classes - 1}; give the labels of these samples, numbered so"
+        )
 
 
 def _classes(output: Any) -> Tensor:

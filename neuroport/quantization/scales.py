@@ -30,7 +30,7 @@ another. All synapses, neurons and projections of the stream have the same k.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import reduce
@@ -68,6 +68,7 @@ STEM = 32  # largest weight of a stem that does not round, in units: 33 levels
 MARGIN = 1.5  # margin for weights that still change in quantization-aware training
 SEEN = 2.0  # margin for frames with larger ranges than those of the calibration
 WIDTH_RULES = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
+_ATTRIBUTE = "frames_of_grid"  # of the network's module: T, C, H, W
 FINEST_CHANNEL = 8  # powers of two by which a channel's unit may be finer than the LSB
 TRIES = 100  # attempts at making a grid coarser, by a factor of two each
 
@@ -159,6 +160,17 @@ def set_options(
     set_grid_options(net, equalize, correct_bias)
 
 
+def frames_of_grid(net: nn.Module) -> tuple[int, ...] | None:
+    """Return T, C, H and W of the frames for which the grid was chosen, where that is known."""
+    found: tuple[int, ...] | None = getattr(net, _ATTRIBUTE, None)
+    return found
+
+
+def note_frames(net: nn.Module, steps: int, shape: Sequence[int]) -> None:
+    """Remember for which frames the grid was chosen; this is not part of the network's state."""
+    vars(net)[_ATTRIBUTE] = (steps, *shape)
+
+
 @takes(net=is_module)
 @torch.no_grad()
 def freeze_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> None:
@@ -191,6 +203,7 @@ def freeze_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> None:
             correct_biases(net, grid.layers, frames)
             if not grid.fit(net, frames):
                 break
+    note_frames(net, len(frames), frames.shape[2:])
 
 
 @takes(net=is_module)
@@ -199,7 +212,8 @@ def fit_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> list[str]:
     """Make the grid coarser where the weights of a network in its integer phase outgrew it.
 
     Weights that were trained after the grid was chosen may exceed the widths. Streams and
-    projections that still fit keep their grid.
+    projections that still fit keep their grid. Frames of more steps or positions than those for
+    which it was chosen may need a coarser one, too: the network is then another one than before.
 
     Returns:
         The layers whose grid has changed.
@@ -207,7 +221,9 @@ def fit_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> list[str]:
     net, frames = unwrapped(net), _tensor(frames)
     check_numbers(net)
     with evaluating(net), exact(frames):
-        return _Grid(net, frames).fit(net, frames)
+        changed = _Grid(net, frames).fit(net, frames)
+    note_frames(net, len(frames), frames.shape[2:])
+    return changed
 
 
 def _tensor(frames: Tensor | npt.ArrayLike) -> Tensor:

@@ -6,8 +6,9 @@ up, the coarser the LSB, and the fewer integers remain for the weights of each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -100,38 +101,59 @@ def few_levels(graph: Graph) -> str | None:
     return f"{number} fewer than {FEW} levels of weights ({named}{more}); {stream.cause}"
 
 
-def largest_loss(
-    graph: Graph, shares: Mapping[str, float], options: Sequence[str] = ()
-) -> str | None:
+def limits(
+    graph: Graph, names: Iterable[str], options: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return what :func:`largest_loss` needs to know of a graph, for each of its populations.
+
+    ``heard`` are the populations whose differences a population's include, and ``limit`` is what
+    limits it and what would help. Both are plain values, so that a shard can hold them.
+
+    Args:
+        options: those of quantization that the network does not use, and that help few levels.
+    """
+    streams = _streams(graph)
+    return {
+        name: {
+            "heard": sorted(_heard(graph, name)),
+            "limit": next((_limit(graph, s, options) for s in streams if name in s.readers), ""),
+        }
+        for name in names
+    }
+
+
+def _limit(graph: Graph, stream: _Stream, options: Sequence[str]) -> str:
+    convs = [graph[name] for name in stream.synapses]
+    largest = [_largest(node) for node in convs if isinstance(node, Synapse)]
+    if levels(min(largest)) < FEW:
+        unused = f"; without training, {' and '.join(options)} recover a part" if options else ""
+        return f"{stream.cause}{unused}"
+    return (
+        f"its synapses choose from {levels(min(largest))} levels or more and a threshold "
+        f"is {stream.threshold} units: training in the integer phase (quantization.epochs) helps"
+    )
+
+
+def largest_loss(known: Mapping[str, Mapping[str, Any]], shares: Mapping[str, float]) -> str | None:
     """Return the population that adds most differences, what limits it, and what would help.
 
     A population's differences include those of its source populations, so it adds the part of its
     share beyond the largest of theirs.
 
     Args:
+        known: see :func:`limits`.
         shares: for each population, the share of spikes that only one of the two networks sends.
-        options: those of quantization that the network does not use, and that help few levels.
     """
     added = {
-        name: share - max((shares.get(other, 0.0) for other in _heard(graph, name)), default=0.0)
+        name: share - max((shares.get(other, 0.0) for other in known[name]["heard"]), default=0.0)
         for name, share in shares.items()
     }
     most = max(added, key=added.__getitem__, default=None)
     if most is None or added[most] <= 0:
         return None
-    stream = next((s for s in _streams(graph) if most in s.readers), None)
     text = f"{most} adds most: {shares[most]:.1%} of its spikes differ, {added[most]:.1%} by itself"
-    if stream is None:
-        return text
-    convs = [graph[name] for name in stream.synapses]
-    largest = [_largest(node) for node in convs if isinstance(node, Synapse)]
-    if levels(min(largest)) < FEW:
-        unused = f"; without training, {' and '.join(options)} recover a part" if options else ""
-        return f"{text}; {stream.cause}{unused}"
-    return (
-        f"{text}; its synapses choose from {levels(min(largest))} levels or more and a threshold "
-        f"is {stream.threshold} units: training in the integer phase (quantization.epochs) helps"
-    )
+    limit = known[most]["limit"]
+    return f"{text}; {limit}" if limit else text
 
 
 def _heard(graph: Graph, name: str) -> set[str]:

@@ -108,7 +108,8 @@ def sweep(
         report: called with one line per finished point.
 
     Raises:
-        RecipeError: a key does not exist, or a point is not a valid recipe; raised before training.
+        RecipeError: a key does not exist, or a point is not a valid recipe or the same as another;
+            raised before training.
         TargetError: there is no such target.
         CompareError: the folder holds points of another sweep, or the target's file was edited
             while the sweep ran.
@@ -128,8 +129,7 @@ def sweep(
         raise RecipeError(
             f"{recipe.name} trains a graph on, which a sweep is not given; use another family"
         )
-    for each in changes:
-        changed(recipe, each)  # refused before anything is trained
+    _check_points(recipe, changes)  # before anything is trained
     plan: dict[str, Any] = {
         "recipe": recipe.to_dict(),
         "name": recipe.name,
@@ -269,6 +269,22 @@ def changes_of(axes: Mapping[str, Sequence[Any]]) -> list[list[str]]:
         raise RecipeError(f"the grid has {count:,} points; use at most {MOST_POINTS:,}")
     texts = [[f"{key}={_toml(key, value)}" for value in values] for key, values in axes.items()]
     return [list(each) for each in itertools.product(*texts)]
+
+
+def _check_points(recipe: Recipe, changes: Sequence[Sequence[str]]) -> None:
+    """Refuse points that are no recipes, or that would be trained twice.
+
+    Raises:
+        RecipeError: names the point.
+    """
+    numbers: dict[Recipe, int] = {}
+    for number, each in enumerate(changes, 1):
+        first = numbers.setdefault(changed(recipe, each), number)
+        if first != number:
+            raise RecipeError(
+                f"points {first} ({' '.join(changes[first - 1])}) and {number} ({' '.join(each)}) "
+                "of the grid are the same recipe; give every value once"
+            )
 
 
 class _Points(ShardFolder):

@@ -24,11 +24,13 @@ from neuroport.nets.families import build
 from neuroport.nets.grid_options import set_grid_options
 from neuroport.nets.recipe import GRAPH
 from neuroport.nets.widths import set_widths
-from neuroport.recipe import Recipe, from_dict
+from neuroport.quantization.scales import is_integer, note_frames
+from neuroport.recipe import Recipe, changes_between, from_dict, load_recipe
 from neuroport.training.averaging import MODEL, part
 from neuroport.training.given_graph import Classifier, given
 
 CHECKPOINT = "checkpoint.safetensors"
+RECIPE = "recipe.toml"  # of the same folder, for its readers: the checkpoint's own recipe decides
 EPOCH_KEYS = ("phase", "epoch", "loss", "accuracy", "seconds")  # facts of an epoch, at least
 VERSION = 2  # 2: also within an epoch; between epochs 1 is written, as ever
 
@@ -49,6 +51,7 @@ class State:
     tensors: dict[str, Tensor] = field(default_factory=dict)  # model.*, optimizer.*, rng.*
     within: dict[str, Any] = field(default_factory=dict)
     source: str = "the checkpoint"  # its file, for messages
+    start: str = ""  # hash of the graph with which a run of family graph began; earlier ones: empty
 
     def load_into(self, net: nn.Module, prefix: str = MODEL) -> None:
         """Copy the model's tensors, or those under another prefix, into ``net``.
@@ -75,6 +78,8 @@ class State:
                     "63; it was damaged: train again"
                 )
         net.load_state_dict(own)
+        if is_integer(net):
+            note_frames(net, self.recipe.data.steps, self.recipe.data.shape)
 
     def fitting(self, net: nn.Module, prefix: str = MODEL) -> dict[str, Tensor]:
         """Return the model's tensors if their names, shapes and types match ``net``.
@@ -105,17 +110,19 @@ def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).partition('.')[2]} {tuple(tensor.shape)}"
 
 
-def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
+def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "", start: str = "") -> nn.Module:
     """Build the network of a recipe without values, on the device ``meta``.
 
     Args:
         folder: folder of the run, which holds the graph for a recipe of family ``graph``.
+        start: hash of that graph, from the checkpoint; empty: whatever graph is there.
 
     Raises:
         RecipeError: its parameters would not fit in the memory of this machine.
+        TrainingError: the folder holds no graph, or another one.
     """
     if recipe.network.family == GRAPH and folder:
-        return given(recipe, folder)
+        return given(recipe, folder, start)
     with torch.device("meta"):
         net = _built(recipe)
     size = sum(t.numel() * t.element_size() for t in net.state_dict().values())
@@ -127,16 +134,19 @@ def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
     return net
 
 
-def build_network(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
+def build_network(
+    recipe: Recipe, folder: str | os.PathLike[str] = "", start: str = ""
+) -> nn.Module:
     """Build the untrained network of a recipe; weights depend only on the recipe's seed.
 
     Args:
-        folder: see :func:`skeleton`.
+        folder, start: see :func:`skeleton`.
 
     Raises:
         RecipeError: it would not fit in memory.
+        TrainingError: see :func:`skeleton`.
     """
-    found = skeleton(recipe, folder)
+    found = skeleton(recipe, folder, start)
     return found if isinstance(found, Classifier) else _untrained(recipe)
 
 
@@ -164,6 +174,8 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     }
     if state.within:
         about["within"] = state.within
+    if state.start:
+        about["start"] = state.start
     # a file has no device
     tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
     about["hash"] = _digest(about, tensors)
@@ -171,14 +183,19 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     return write_atomic(folder / CHECKPOINT, content)
 
 
-def read_checkpoint(folder: str | os.PathLike[str]) -> State:
+def read_checkpoint(folder: str | os.PathLike[str], *, check_recipe: bool = True) -> State:
     """Read a run's checkpoint.
+
+    Args:
+        check_recipe: refuse a ``recipe.toml`` in the folder that is another one than that of the
+            checkpoint. What it says would have no effect.
 
     Raises:
         StorageError: there is no checkpoint.
         FormatError: it is truncated, of another format or of a newer version.
         HashError: its content does not match its hash.
         RecipeError: its recipe is invalid.
+        TrainingError: ``recipe.toml`` is another recipe.
     """
     path = Path(place(folder)) / CHECKPOINT
     if not os.path.lexists(path):
@@ -211,7 +228,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
             f"{path}: the content does not match its hash; the file was damaged or edited: "
             "remove it, and train again"
         )
-    recipe = from_dict(about["recipe"], str(path))
+    recipe = from_dict(about["recipe"], str(path), earlier=True)
     if about["epoch"] > recipe.epochs:
         raise FormatError(
             f"{path}: {about['epoch']} epochs of {recipe.epochs} are done; remove it, and train "
@@ -222,8 +239,30 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
         raise FormatError(
             f"{path}: {own} tensors for {layers} layers of its recipe; remove it, and train again"
         )
-    within = about.get("within", {})
-    return State(recipe, about["epoch"], about["metrics"], tensors, within, str(path))
+    if check_recipe:
+        _check_recipe(path, recipe)
+    within, start = about.get("within", {}), about.get("start", "")
+    return State(recipe, about["epoch"], about["metrics"], tensors, within, str(path), start)
+
+
+def _check_recipe(path: Path, recipe: Recipe) -> None:
+    """Refuse another recipe beside the checkpoint in ``path``, whose recipe this is.
+
+    Raises:
+        RecipeError: it is no recipe.
+        TrainingError: it was edited, or is that of another checkpoint.
+    """
+    beside = path.with_name(RECIPE)
+    if not os.path.lexists(beside):  # the end of a training writes it
+        return
+    changed = changes_between(recipe, load_recipe(beside, earlier=True))
+    if changed:
+        raise TrainingError(
+            f"{beside} is not the recipe with which {path} was trained ({changed}), so what it "
+            f"says has no effect here; put the run's own {RECIPE} and checkpoint together again, "
+            f"or remove {RECIPE}; what it says is trained in another folder: neuroport train "
+            f"{beside} -o FOLDER"
+        )
 
 
 def _digest(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -248,6 +287,8 @@ def _fault(about: Any) -> str:
     for metrics in about["metrics"]:
         if not isinstance(metrics, dict) or not all(_is_told(metrics, key) for key in EPOCH_KEYS):
             return f"metrics are {short(metrics)}"
+    if type(about.get("start", "")) is not str:
+        return f"start is {short(about['start'])}"
     within = about.get("within", {})
     if not isinstance(within, dict):
         return f"within is {short(within)}"
@@ -282,11 +323,11 @@ def load(folder: str | os.PathLike[str]) -> nn.Module:
 
     Raises:
         StorageError, FormatError, HashError, RecipeError: see :func:`read_checkpoint`.
-        TrainingError: the tensors do not match the recipe's network, or the graph of a run of
-            family ``graph`` is missing.
+        TrainingError: the folder's ``recipe.toml`` is another recipe, the tensors do not match the
+            recipe's network, or the graph of a run of family ``graph`` is missing or another one.
     """
     state = read_checkpoint(folder)
-    net = skeleton(state.recipe, folder)
+    net = skeleton(state.recipe, folder, state.start)
     state.fitting(net)  # before memory is allocated, because the file determines how much
     net = net if isinstance(net, Classifier) else _untrained(state.recipe)
     state.load_into(net)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from neuroport.arguments import is_path, is_recipe, takes
+from neuroport.arguments import is_function, is_path, is_recipe, takes
 from neuroport.data.loading import as_evaluated, load_data
 from neuroport.data.samples import Samples, Split, check_labels
 from neuroport.errors import BackendError, RecipeError, TrainingError
@@ -38,7 +38,7 @@ from neuroport.nets.synapse import convolve_in
 from neuroport.nets.widths import PROVEN
 from neuroport.quantization.calibration import CALIBRATION
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
-from neuroport.recipe import Recipe
+from neuroport.recipe import Recipe, changes_between
 from neuroport.training.augmentation import MIXED, draw, part_of
 from neuroport.training.averaging import (
     AVERAGE,
@@ -58,7 +58,7 @@ from neuroport.training.checkpoint import (
     save_checkpoint,
 )
 from neuroport.training.diagnostics import FewSamples, GradientNorms, activity, clipped_weights
-from neuroport.training.given_graph import START, Classifier, begin
+from neuroport.training.given_graph import START, Classifier, begin, has
 from neuroport.training.loading import (
     DAMAGED,
     Batch,
@@ -83,7 +83,7 @@ from neuroport.training.trainable import Trainable
 Report = Callable[[dict[str, Any]], None]
 
 
-@takes(recipe=is_recipe, folder=is_path)
+@takes(recipe=is_recipe, folder=is_path, report=is_function)
 def fit(
     recipe: Recipe,
     folder: str | Path,
@@ -121,7 +121,7 @@ def fit(
         RecipeError: the recipe's data do not match the graph; or samples are not 8-bit integers, of
             other steps, channels or bits than the recipe's, or their labels no classes, or
             there are none; or no target has the recipe's neurons.
-        BackendError: there is no such device.
+        BackendError: there is no such device, or the report is no function.
         FormatError: a file cannot be read.
     """
     if damaged not in DAMAGED:
@@ -151,21 +151,40 @@ def _begin(start: Graph | Trainable, recipe: Recipe, folder: Path, together: Gro
         )
     graph = start if isinstance(start, Graph) else start.graph()
     begun = os.path.lexists(folder / CHECKPOINT)
+    before = _began_with(folder) if begun else ""
     together.wait()  # all have looked before the first one writes
     if begun:
-        if os.path.lexists(folder / START) and load(folder / START).hash != graph.hash:
+        if before is None:
+            return  # a run of another recipe, which is refused as such
+        if before not in ("", graph.hash):
             raise TrainingError(
                 f"{folder} holds a run that began with another graph; choose another folder, or "
                 "leave start out to resume"
             )
+        if together.first and not has(folder, graph):  # it was lost, damaged or replaced
+            begin(graph, folder)
+        together.wait()
         return
     net = Classifier(graph, recipe, start.units() if isinstance(start, Trainable) else None)
     if together.first:
         check_folder(folder)
         begin(graph, folder)
         tensors = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
-        save_checkpoint(folder, State(recipe, 0, [], tensors))
+        save_checkpoint(folder, State(recipe, 0, [], tensors, start=graph.hash))
     together.wait()
+
+
+def _began_with(folder: Path) -> str | None:
+    """The hash of the graph with which the run in a folder began; empty if nothing says it.
+
+    None if the run there is of another family.
+    """
+    state = read_checkpoint(folder, check_recipe=False)
+    if state.recipe.network.family != GRAPH:
+        return None
+    if state.start or not os.path.lexists(folder / START):
+        return state.start
+    return load(folder / START).hash  # of a run of an earlier version
 
 
 def _fit(
@@ -188,7 +207,10 @@ def _fit(
             f"network.voltage_decay is {recipe.network.voltage_decay}, and no target has neurons "
             f"that lose everything in a step; use {1 - 1 / DECAY_UNITY:.4f} at most"
         )
-    net = convolve_in(build_network(recipe, folder), getattr(torch, recipe.training.precision))
+    net = build_network(recipe, folder, state.start)
+    if isinstance(net, Classifier):
+        state.start = net.start.hash
+    net = convolve_in(net, getattr(torch, recipe.training.precision))
     together.check(net)
     if state.tensors:
         state.load_into(net, TRAINED if goes_on_elsewhere(state) else MODEL)
@@ -426,32 +448,19 @@ def _warn(faults: Iterable[str], what: str) -> None:
 def _resume(recipe: Recipe, folder: Path) -> State:
     if not os.path.lexists(folder / CHECKPOINT):
         return State(recipe, 0)
-    state = read_checkpoint(folder)
-    steps = recipe.training.checkpoint_steps  # may differ, because it does not change the training
-    training = replace(state.recipe.training, checkpoint_steps=steps)
-    state.recipe = replace(state.recipe, training=training)
-    if state.recipe != recipe:
-        old, new = _flat(state.recipe.to_dict()), _flat(recipe.to_dict())
-        changed = ", ".join(f"{k} {old[k]!r} -> {new[k]!r}" for k in new if old.get(k) != new[k])
+    # the folder's recipe.toml may be wrong: a run with the right recipe writes it again
+    state = read_checkpoint(folder, check_recipe=False)
+    if changed := changes_between(state.recipe, recipe):
         raise TrainingError(
             f"{folder} holds a run of another recipe ({changed}); "
             "choose another folder or remove it"
         )
+    state.recipe = recipe
     return state
 
 
 def _write_metrics(folder: Path, state: State) -> None:
     write_atomic(folder / METRICS, "".join(json.dumps(m) + "\n" for m in state.metrics))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 @dataclass

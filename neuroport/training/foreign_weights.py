@@ -27,13 +27,13 @@ from neuroport.nets.published_names import NAMINGS, Entry, Naming
 from neuroport.recipe import Recipe, load_recipe, to_toml
 from neuroport.training.checkpoint import (
     CHECKPOINT,
+    RECIPE,
     State,
     build_network,
     save_checkpoint,
     skeleton,
 )
 
-KEPT = "recipe.toml"  # of a run's folder
 HELD = (
     "state_dict",
     "model_state_dict",
@@ -79,11 +79,11 @@ class ForeignWeights:
         where = Path(folder)
         if os.path.lexists(where / CHECKPOINT):
             raise TrainingError(f"{where} holds a run already; choose another folder or remove it")
-        for name in (CHECKPOINT, KEPT):
+        for name in (CHECKPOINT, RECIPE):
             check_file(where / name)
         tensors = {f"model.{name}": tensor for name, tensor in self.net.state_dict().items()}
         save_checkpoint(where, State(self.recipe, 0, [], tensors))
-        write_atomic(where / KEPT, to_toml(self.recipe))
+        write_atomic(where / RECIPE, to_toml(self.recipe))
         return where
 
     def table(self) -> str:

@@ -1,6 +1,7 @@
 """The network of a recipe of family ``graph``: a graph that is trained further, as a classifier.
 
-The initial graph is stored beside the checkpoint, which holds weights, biases and units.
+The initial graph is stored beside the checkpoint, which holds weights, biases and units, and the
+hash of that graph: thresholds and decays are in the graph alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy.typing as npt
 from torch import Tensor
 
-from neuroport.errors import FramesError, RecipeError, TrainingError
+from neuroport.errors import FramesError, NeuroportError, RecipeError, TrainingError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import load, save
@@ -96,11 +97,22 @@ def begin(graph: Graph, folder: Path) -> None:
     save(graph, folder / START)
 
 
-def given(recipe: Recipe, folder: str | os.PathLike[str]) -> Classifier:
+def has(folder: Path, graph: Graph) -> bool:
+    """Whether the folder holds this initial graph, undamaged."""
+    try:
+        return os.path.lexists(folder / START) and load(folder / START).hash == graph.hash
+    except NeuroportError:
+        return False
+
+
+def given(recipe: Recipe, folder: str | os.PathLike[str], start: str = "") -> Classifier:
     """Return the initial network of the run in a folder.
 
+    Args:
+        start: hash of its graph; empty: whatever graph is there.
+
     Raises:
-        TrainingError: the folder has no initial graph.
+        TrainingError: the folder has no initial graph, or another one.
         FormatError, HashError: its file was damaged.
         RecipeError: see :class:`Classifier`.
     """
@@ -110,4 +122,12 @@ def given(recipe: Recipe, folder: str | os.PathLike[str]) -> Classifier:
             f"{path} is missing, with which a run of family 'graph' begins; give it: "
             "port.fit(recipe, folder, start=graph), or neuroport train --graph FILE"
         )
-    return Classifier(load(path), recipe)
+    graph = load(path)
+    if start and graph.hash != start:
+        raise TrainingError(
+            f"{path} is not the graph with which this run began (hash {graph.hash[:16]}, not "
+            f"{start[:16]}), and its thresholds and decays were not trained with these weights; "
+            "give the run its own graph again: port.fit(recipe, folder, start=graph), or neuroport "
+            "train --graph FILE"
+        )
+    return Classifier(graph, recipe)

@@ -45,7 +45,7 @@ def board(folder: Path) -> Iterator[Report]:
                     old.unlink()
                 writer = SummaryWriter(str(place))  # type: ignore[no-untyped-call]
                 there = (folder / CHECKPOINT).is_file()
-                add(*(read_checkpoint(folder).metrics if there else ()))
+                add(*(read_checkpoint(folder, check_recipe=False).metrics if there else ()))
             elif "accuracy" in told:
                 add(told)
         except OSError as error:

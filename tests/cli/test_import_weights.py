@@ -106,3 +106,12 @@ def test_the_shipped_recipes_are_listed(called: Neuroport) -> None:
     for words in ((), ("demo",)):
         done = called("train", *words)
         assert (done.returncode, "--list prints" in done.stderr) == (2, True)
+    for words, named in (
+        (("demo",), "RECIPE"),
+        (("demo", "-o", "run"), "RECIPE, --out"),
+        (("--device", "auto", "--tensorboard"), "--tensorboard, --device"),
+    ):
+        done = called("train", *words, "--list")
+        assert done.returncode == 2
+        assert f"trains nothing; leave out {named}, or --list" in done.stderr
+        assert done.stdout == ""

@@ -216,12 +216,12 @@ def test_no_path_is_empty(
 
 def test_the_files_of_a_training_are_those_that_it_writes() -> None:
     pytest.importorskip("torch")
-    from neuroport.training.checkpoint import CHECKPOINT
+    from neuroport.training.checkpoint import CHECKPOINT, RECIPE
     from neuroport.training.given_graph import START
     from neuroport.training.metrics import METRICS
 
     assert RESUMED == (CHECKPOINT, METRICS)
-    assert OF_A_RUN == (CHECKPOINT, METRICS, "recipe.toml", START)
+    assert OF_A_RUN == (CHECKPOINT, METRICS, RECIPE, START)
 
 
 def test_a_trained_network_survives_every_name_for_its_graph(

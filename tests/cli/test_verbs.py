@@ -151,7 +151,7 @@ def test_train_keeps_the_recipe_with_which_it_began(
 
     monkeypatch.setattr("neuroport.training.fit.fit", fit)
     told = SimpleNamespace(metrics=[])
-    monkeypatch.setattr("neuroport.training.checkpoint.read_checkpoint", lambda _: told)
+    monkeypatch.setattr("neuroport.training.checkpoint.read_checkpoint", lambda *_, **__: told)
     recipe.write_text('name = "before"\n')
     done = CliRunner().invoke(train, [str(recipe), "-o", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
@@ -171,6 +171,22 @@ def test_train_again_trains_nothing_and_says_the_same(
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
 
 
+def test_a_folder_with_another_recipe_is_refused_until_its_own_is_trained_again(
+    called: Any, trained: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    (run / "recipe.toml").write_text(tiny_recipe.read_text() + "correct_bias = true\n")
+    for words in (("quantize", "run"), ("frames", "run", "-o", "f.npy", "--samples", 2)):
+        done = called(*words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "(quantization.correct_bias False -> True)" in done.stderr
+    assert not (tmp_path / "f.npy").exists()
+    done = called("train", tiny_recipe, "-o", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (run / "recipe.toml").read_text() == tiny_recipe.read_text()
+    assert called("quantize", "run", cwd=tmp_path).returncode == 0
+
+
 def test_quantize_says_what_each_layer_cost(
     called: Any, say: Say, answer: Callable[..., Any], trained: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +199,11 @@ def test_quantize_says_what_each_layer_cost(
     assert 5 * cost["integer_correct"] == metrics[-1]["accuracy"]
     graph = port.read(tmp_path / "run" / "quantized.graph")
     assert {p["name"] for p in cost["populations"]} < {node.name for node in graph}
+    assert answer("quantize", "run", "--cost", "20", "--device", "cpu")["cost"] == cost
+    done = called("quantize", "run", "--device", "cuda", "-o", "none.graph", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--device is where the samples of --cost run" in done.stderr
+    assert not (tmp_path / "none.graph").exists()
     done = called("quantize", "run", "--cost", "21", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "neuroport: --cost is 21; use 1 to 20 held-out samples\n"

@@ -106,6 +106,8 @@ MANY = [f"seed={','.join(map(str, range(101)))}", f"data.train={','.join(['9'] *
         ([], "the grid is empty"),
         (["training.sped=1,2"], "sped"),
         (["seed=1,true"], "seed"),
+        (["seed=1,2,1"], r"points 1 \(seed=1\) and 3 \(seed=1\) of the grid are the same recipe"),
+        (["training.learning_rate=1,1.0"], "same recipe; give every value once"),
         (["seed=1979-05-27"], r"seed is '1979-05-27' in the grid \(date\); a recipe holds numbers"),
         (["training.learning_rate=inf"], "learning_rate must be positive, not inf"),
         (["training.learning_rate=nan,0.1"], "learning_rate must be positive, not nan"),

@@ -23,6 +23,8 @@ from neuroport.recipe import (
     to_toml,
 )
 
+OF_GRAPH = "[network]\nfamily = 'graph'\n[training]\nepochs = 0\n"
+
 
 def written(folder: Path, text: str | bytes) -> Path:
     path = folder / "recipe.toml"
@@ -113,7 +115,7 @@ def test_recipe_of_before_the_families_is_what_it_was() -> None:
 
 def test_texts_beyond_ascii_come_back_from_toml(tmp_path: Path) -> None:
     for root in ("/Ärzte/😀", 'a"b\\c', "tab\tand\x7f"):
-        data = dataclasses.replace(Recipe().data, root=root)
+        data = dataclasses.replace(Recipe().data, dataset="mnist", root=root)
         recipe = dataclasses.replace(Recipe(), data=data)
         (tmp_path / "r.toml").write_text(to_toml(recipe), encoding="utf-8")
         assert load_recipe(tmp_path / "r.toml") == recipe
@@ -271,6 +273,35 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
             '[training]\nschedule = "step"\ncosine_epochs = 2',
             "training.cosine_epochs is 2, which has no effect on schedule 'step'",
         ),
+        (
+            "[training]\nmomentum = 0.5",
+            "training.momentum is 0.5, which has no effect on optimizer 'adamw'; leave it out",
+        ),
+        ("[training]\nnesterov = true", "nesterov is True, which has no effect on optimizer"),
+        ("[training]\ndecay = 0.5", "decay is 0.5, which has no effect on schedule 'cosine'"),
+        (
+            '[training]\nschedule = "constant"\ndecay_epochs = 3',
+            "training.decay_epochs is 3, which has no effect on schedule 'constant'; leave it out",
+        ),
+        ("[data]\nroot = 'x'", "root is 'x', which has no effect on mnist5k, which is read from"),
+        (
+            "[data]\ndataset = 'digit_pairs'\nroot = 'x'",
+            "data.root is 'x', which has no effect on digit_pairs, which is read from no folder",
+        ),
+        *(
+            (
+                f"{OF_GRAPH}{text}",
+                f"training.{text.replace('=', 'is', 1)}, which has no effect on a graph",
+            )
+            for text in (
+                *("learning_rate = 0.5", "warmup = 0.0", "schedule = 'step'", "ema = 0.5"),
+                *("cosine_epochs = 5", "schedule_per = 'epoch'", "precision = 'bfloat16'"),
+            )
+        ),
+        (
+            f"{OF_GRAPH}[quantization]\nequalize = true",
+            "equalize is True, which has no effect on a",
+        ),
         ("[training]\nlabel_smoothing = 1", "training.label_smoothing is 1.0"),
         ("[training]\nclip = -1", "training.clip is -1"),
         ("[training]\nclip = nan", "training.clip is nan"),
@@ -322,7 +353,10 @@ def test_value_out_of_range_is_refused(tmp_path: Path, text: str, message: str) 
         "[network]\nwidths = [1, 1, 1]",
         "[training]\nepochs = 0\nbatch = 2\nshift = 0\nweight_decay = 0\nwarmup = 0",
         "[training]\nshift = 8",
-        "[training]\nmomentum = 0\ndecay = 1\ndecay_epochs = 1\nrotate = 180\nscale = 0.99",
+        "[training]\nrotate = 180\nscale = 0.99",
+        "[training]\noptimizer = 'sgd'\nmomentum = 0",
+        "[training]\nschedule = 'step'\ndecay = 1\ndecay_epochs = 1",
+        f"{OF_GRAPH}learning_rate = 0.01\nlabel_smoothing = 0.1\nclip = 1.0\nkeep = 'best'",
         '[training]\noptimizer = "sgd"\nnesterov = true\nschedule = "constant"\nflip = true',
         "[quantization]\nepochs = 0",
         '[network]\nfamily = "sew_resnet"\nconnect = "iand"',
@@ -391,6 +425,19 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         with pytest.raises(StorageError) as caught:
             load_recipe(path)
         assert str(path) in str(caught.value)
+
+
+def test_a_key_without_effect_in_an_earlier_run_counts_as_not_given() -> None:
+    values = Recipe().to_dict()
+    values["training"] |= {"momentum": 0.5, "decay": 0.7, "cosine_epochs": 3}
+    values["data"]["root"] = "/nowhere"
+    with pytest.raises(RecipeError, match="has no effect"):
+        from_dict(values)
+    wanted = Recipe(training=TrainingRecipe(cosine_epochs=3))
+    assert from_dict(values, earlier=True) == wanted
+    for broken in ({"data": 3}, {"training": {"optimizer": []}}, {"training": {"sed": 1}}):
+        with pytest.raises(RecipeError):
+            from_dict(broken, earlier=True)
 
 
 @pytest.mark.parametrize("values", [{"sed": 1}, {"data": {"steps": 0}}, {"data": None}])

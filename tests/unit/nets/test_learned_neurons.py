@@ -96,7 +96,8 @@ def test_learned_values_stay_in_their_range() -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_decay_moves_as_if_it_counted_in_ones_and_is_not_pulled_to_zero(optimizer: str) -> None:
     def moved(momentum: float) -> tuple[float, float]:
-        recipe = from_dict({"training": {"optimizer": optimizer, "momentum": momentum}})
+        own = {"momentum": momentum} if optimizer == "sgd" else {}
+        recipe = from_dict({"training": {"optimizer": optimizer, **own}})
         neuron = learn(Lif(0.5, 0.75), "both")
         chosen = optimizer_of(neuron, recipe)
         set_rate(chosen, 0.01)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.engines.reference import Reference  # noqa: E402
-from neuroport.errors import CaptureError, IllegalError  # noqa: E402
+from neuroport.errors import CaptureError, FramesError, IllegalError  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
@@ -22,7 +24,9 @@ from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
 from neuroport.nets.stream import per_position  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer  # noqa: E402
+from neuroport.recipe import from_dict  # noqa: E402
 from neuroport.targets.rules import require_legal  # noqa: E402
+from neuroport.training.checkpoint import State, build_network, save_checkpoint  # noqa: E402
 from tests.helpers.modules import enliven, frames_for, randomize  # noqa: E402
 
 
@@ -268,6 +272,42 @@ def test_quantizing_twice_gives_the_same_graph_whatever_the_samples() -> None:
     assert port.quantize(net, frames_for(net)).hash == first.hash
     longer = port.quantize(net, frames_for(net, steps=5))
     assert longer.steps == 5
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_frames_of_another_size_change_no_network_that_has_its_integers(
+    loaded: bool, tmp_path: Path
+) -> None:
+    network = {"widths": [4, 6, 8], "shortcut": "stride"}
+    recipe = from_dict({"data": {"steps": 3, "size": 14}, "network": network})
+    net = randomize(build_network(recipe), 0)
+    frames = np.zeros((3, 1, 1, 14, 14), int)
+    want = port.quantize(net, frames)
+    if loaded:
+        tensors = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+        metrics = {"phase": "x", "epoch": 1, "loss": 0.0, "accuracy": 0.0, "seconds": 0.0}
+        save_checkpoint(tmp_path, State(recipe, 1, [metrics], tensors))
+        net = port.load(tmp_path)
+    before = copy.deepcopy(net.state_dict())
+    for larger, size in (
+        ((3, 1, 1, 56, 56), "3 steps of 1x56x56"),
+        ((1, 2, 1, 42, 56), "1 step of"),
+    ):
+        with pytest.raises(FramesError) as caught:
+            port.quantize(net, np.zeros(larger, int))
+        said = str(caught.value)
+        assert f"the calibration has {size}" in said
+        assert "has its integers for 3 steps of 1x14x14: these frames need a coarser" in said
+        assert "grid of readout" in said
+        assert all(torch.equal(before[name], t) for name, t in net.state_dict().items())
+        assert port.quantize(copy.deepcopy(net), frames).hash == want.hash
+    # what fits is one network for all sizes
+    assert port.quantize(net, frames[:2, :, :, :8, :8]).steps == 2
+    assert port.quantize(net, frames).hash == want.hash
+    # and the way that the message tells
+    larger_frames = np.zeros((3, 1, 1, 56, 56), int)
+    assert fit_scales(net, larger_frames) == ["readout"]
+    assert port.quantize(net, larger_frames).hash != want.hash
 
 
 # -- gradients -------------------------------------------------------------------------------

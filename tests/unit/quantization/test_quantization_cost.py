@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import neuroport as port  # noqa: E402
-from neuroport.errors import CaptureError, FramesError  # noqa: E402
+from neuroport.errors import BackendError, CaptureError, FramesError  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.nets.baselines import SpikingResNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
@@ -166,6 +166,18 @@ def test_what_does_not_fit_is_refused() -> None:
         quantization_cost(net, frames[:, 0])
     with pytest.raises(FramesError, match=r"labels are \(5,\) for 6 samples"):
         quantization_cost(net, frames, LABELS[:5])
+    for at, label in ((0, 99), (5, 5), (3, -1)):
+        wrong = LABELS.copy()
+        wrong[at] = label
+        said = rf"labels\[{at}\] is {label}, and the network tells 5 classes, 0 to 4"
+        with pytest.raises(FramesError, match=said):
+            quantization_cost(net, frames, wrong)
+    for batch in (0, -1, 2.5, "3", True):
+        said = f"batch is {batch!r}; give a whole number from 1 on"
+        with pytest.raises(BackendError, match=said):
+            quantization_cost(net, frames, batch=batch)  # type: ignore[arg-type]
+    wanted = quantization_cost(net, frames, LABELS.astype(np.uint16), batch=np.int64(4))
+    assert wanted == quantization_cost(net, frames, LABELS)
     net.neuron.register_forward_hook(lambda *_: None)
     with pytest.raises(CaptureError, match="'neuron' has forward hooks"):
         quantization_cost(net, frames)

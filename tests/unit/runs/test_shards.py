@@ -209,6 +209,21 @@ def test_costs_of_all_shards_are_that_of_the_whole(tmp_path: Path) -> None:
         files.append(tmp_path / f"{len(files)}.json")
         files[-1].write_text(json.dumps({"cost": each.to_dict(), "hash": "of the graph"}))
     assert port.merge(files) == want
+    assert want.loses is not None
+    assert "adds most" in want.loses
+    assert len({want.loses, *(each.loses for each in shards)}) > 1  # it is of the whole
+    assert port.merge(files).to_dict() == want.to_dict()
+    told = shards[0].shard or {}
+    for limits, advice in ((None, None), ({}, ""), ({"x": 3}, ""), ([], ""), ("x", "")):
+        shard = told | {"limits": limits}
+        first = replace(shards[0], shard=shard)
+        if advice is None:  # of an earlier version
+            assert port.merge([first, *shards[1:]]).loses is None
+            continue
+        with pytest.raises(
+            CompareError, match=r"result 0: limits of its shard are .*; the file was"
+        ):
+            port.merge([first, *shards[1:]])
     other = randomize(MsResNet(1, (4, 6, 8), 2, 5), 1)
     shards[2] = port.quantization_cost(other, given, labels, shard="3/3")
     with pytest.raises(CompareError, match=r"belongs to another run than .*network"):

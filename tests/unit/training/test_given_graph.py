@@ -15,7 +15,12 @@ torch = pytest.importorskip("torch")
 
 import neuroport as port  # noqa: E402
 from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
-from neuroport.errors import BackendError, CaptureError, NeuroportError  # noqa: E402
+from neuroport.errors import (  # noqa: E402
+    BackendError,
+    CaptureError,
+    NeuroportError,
+    TrainingError,
+)
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.graph.node import (  # noqa: E402
     Conv,
@@ -28,7 +33,12 @@ from neuroport.graph.node import (  # noqa: E402
 )
 from neuroport.graph.store import save  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
-from neuroport.training.checkpoint import read_checkpoint  # noqa: E402
+from neuroport.training.checkpoint import (  # noqa: E402
+    State,
+    build_network,
+    read_checkpoint,
+    save_checkpoint,
+)
 from neuroport.training.given_graph import Classifier  # noqa: E402
 from tests.conftest import Neuroport  # noqa: E402
 
@@ -202,6 +212,67 @@ def test_a_run_goes_on_with_the_graph_that_it_began_with_alone(tmp_path: Path) -
     (tmp_path / "start.graph").write_bytes(b"no graph")
     with pytest.raises(NeuroportError, match=r"start\.graph"):
         port.load(tmp_path)
+
+
+def test_weights_run_with_the_thresholds_and_decays_with_which_they_were_trained(
+    tmp_path: Path,
+) -> None:
+    recipe, data, graph = recipe_of(epochs=1), split(), graph_of()
+    changed = [
+        node.replace(threshold=[300]) if node.name == "lif1" else node for node in graph.nodes
+    ]
+    other = graph.derived(changed)
+    port.fit(recipe, tmp_path / "run", data=data, start=graph)
+    kept = (tmp_path / "run" / "start.graph").read_bytes()
+    want = port.quantize(port.load(tmp_path / "run"), frames_of(data.test, slice(1), STEPS)).hash
+    save(other, tmp_path / "run" / "start.graph")
+    for use in (
+        lambda: port.load(tmp_path / "run"),
+        lambda: port.fit(recipe, tmp_path / "run", data=data),
+    ):
+        with pytest.raises(TrainingError) as caught:
+            use()
+        said = str(caught.value)
+        assert str(tmp_path / "run" / "start.graph") in said
+        assert f"hash {other.hash[:16]}, not {graph.hash[:16]}" in said
+        assert "neuroport train --graph FILE" in said
+    with pytest.raises(TrainingError, match="began with another graph"):
+        port.fit(recipe, tmp_path / "run", data=data, start=other)
+    # what the message says mends it, in whatever state the file is
+    for damage in (None, b"no graph", b""):
+        if damage is not None:
+            (tmp_path / "run" / "start.graph").write_bytes(damage)
+        port.fit(recipe, tmp_path / "run", data=data, start=graph)
+        assert (tmp_path / "run" / "start.graph").read_bytes() == kept
+    (tmp_path / "run" / "start.graph").unlink()
+    port.fit(recipe, tmp_path / "run", data=data, start=graph)
+    got = port.quantize(port.load(tmp_path / "run"), frames_of(data.test, slice(1), STEPS)).hash
+    assert got == want
+
+
+def test_a_checkpoint_from_before_the_hash_of_its_graph_loads_and_gets_one(tmp_path: Path) -> None:
+    recipe, data = recipe_of(), split()
+    with pytest.raises(EnoughError):
+        port.fit(recipe, tmp_path, data=data, start=graph_of(), report=after(3))
+    state = read_checkpoint(tmp_path)
+    assert state.start == graph_of().hash
+    state.start = ""
+    save_checkpoint(tmp_path, state)
+    before = port.load(tmp_path).state_dict()
+    assert read_checkpoint(tmp_path).start == ""
+    assert all(torch.equal(state.tensors[f"model.{name}"], t) for name, t in before.items())
+    (tmp_path / "start.graph").unlink()
+    port.fit(recipe, tmp_path, data=data, start=graph_of())
+    assert read_checkpoint(tmp_path).start == graph_of().hash
+
+
+def test_a_graph_is_not_put_beside_the_run_of_another_family(tmp_path: Path) -> None:
+    plain = from_dict({"network": {"widths": [2, 2, 2]}})
+    tensors = {f"model.{name}": t for name, t in build_network(plain).state_dict().items()}
+    save_checkpoint(tmp_path, State(plain, 0, [], tensors))
+    with pytest.raises(TrainingError, match="holds a run of another recipe"):
+        port.fit(recipe_of(), tmp_path, data=split(), start=graph_of())
+    assert not (tmp_path / "start.graph").exists()
 
 
 @pytest.mark.parametrize("counts", [False, True])

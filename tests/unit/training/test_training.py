@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -15,9 +16,9 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
-from neuroport.errors import FormatError, RecipeError, TrainingError  # noqa: E402
+from neuroport.errors import BackendError, FormatError, RecipeError, TrainingError  # noqa: E402
 from neuroport.quantization.scales import freeze_scales  # noqa: E402
-from neuroport.recipe import Recipe, from_dict  # noqa: E402
+from neuroport.recipe import Recipe, from_dict, to_toml  # noqa: E402
 from neuroport.training.augmentation import (  # noqa: E402
     augmented,
     changed_views,
@@ -212,13 +213,70 @@ def test_every_choice_changes_the_training_and_is_repeatable(
 ) -> None:
     if {"rotate", "scale"} & choice.keys():
         pytest.importorskip("torchvision")
-    plain = recipe_of(optimizer=choice.get("optimizer", "adamw"), momentum=0.5)
+    plain = recipe_of(**({"optimizer": "sgd", "momentum": 0.5} if "optimizer" in choice else {}))
     got = trained(recipe_of(**choice), tmp_path / "a", data)
     assert_equal(trained(recipe_of(**choice), tmp_path / "b", data), got)
     other = trained(plain, tmp_path / "c", data)
     assert not torch.equal(other["model.readout.synapse.weight"], got[
         "model.readout.synapse.weight"
     ])  # fmt: skip
+
+
+def test_a_recipe_beside_a_checkpoint_is_that_of_the_checkpoint(tmp_path: Path) -> None:
+    for name, steps in (("run", 2), ("other", 3)):
+        recipe = from_dict({"data": {"steps": steps}, "network": {"widths": [2, 2, 2]}})
+        tensors = {f"model.{n}": t for n, t in build_network(recipe).state_dict().items()}
+        save_checkpoint(tmp_path / name, State(recipe, 0, [], tensors))
+        load(tmp_path / name)  # without a recipe.toml
+        (tmp_path / name / "recipe.toml").write_text(to_toml(recipe))
+        load(tmp_path / name)
+    beside, text = tmp_path / "run" / "recipe.toml", to_toml(recipe_of())
+    edited = '[data]\nsteps = 2\n[network]\nwidths = [2, 2, 2]\nshortcut = "stride"\n'
+    for content, said in (
+        (edited, r"\(network\.shortcut 'pool' -> 'stride'\)"),
+        ((tmp_path / "other" / "recipe.toml").read_text(), r"\(data\.steps 2 -> 3\)"),
+        (text, r"network\.widths \[2, 2, 2\] -> \[3, 4, 5\], training\.epochs 8 -> 2"),
+    ):
+        beside.write_text(content)
+        for read in (load, read_checkpoint):
+            with pytest.raises(TrainingError, match=said) as caught:
+                read(tmp_path / "run")
+            for words in (f"{beside} is not", str(tmp_path / "run" / "checkpoint.safetensors")):
+                assert words in str(caught.value)
+            assert f"neuroport train {beside} -o FOLDER" in str(caught.value)
+    beside.write_text("steps = 2")
+    with pytest.raises(RecipeError, match=r"recipe\.toml: unknown key 'steps'"):
+        load(tmp_path / "run")
+    beside.write_text("[training]\ncheckpoint_steps = 7\n" + edited.partition("shortcut")[0])
+    load(tmp_path / "run")
+
+
+def test_a_report_that_cannot_be_called_is_refused_before_any_work(
+    data: Split, tmp_path: Path
+) -> None:
+    with pytest.raises(BackendError, match="report is an int; give a function, or leave it out"):
+        fit(recipe_of(), tmp_path / "run", data=data, report=3)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_before_a_key_without_effect_was_refused_loads_and_goes_on(
+    data: Split, tmp_path: Path
+) -> None:
+    recipe = recipe_of(quantized=0)
+    want = trained(recipe, tmp_path / "run", data)
+    values = recipe.to_dict()
+    values["training"] |= {"momentum": 0.5, "decay": 0.7}
+    values["data"]["root"] = "/nowhere"
+    state = read_checkpoint(tmp_path / "run")
+    state.recipe = SimpleNamespace(to_dict=lambda: values)  # type: ignore[assignment]
+    save_checkpoint(tmp_path / "run", state)
+    content = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    assert b"/nowhere" in content
+    text = to_toml(recipe).replace("[training]", "[training]\nmomentum = 0.5\ndecay = 0.7")
+    (tmp_path / "run" / "recipe.toml").write_text(text)
+    assert read_checkpoint(tmp_path / "run").recipe == recipe
+    assert_equal(trained(recipe, tmp_path / "run", data), want)
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == content
 
 
 def test_rate_warms_up_and_follows_its_schedule() -> None:
