@@ -18,7 +18,7 @@ import numpy.typing as npt
 from neuroport.analysis.chip_loads import loads
 from neuroport.analysis.compare import Divergence, compare
 from neuroport.analysis.operations import messages
-from neuroport.analysis.recorded_outputs import received, told
+from neuroport.analysis.recorded_outputs import check_trace, received, told
 from neuroport.arguments import (
     as_array,
     as_labels,
@@ -220,7 +220,7 @@ def potential(
 
     Raises:
         CompareError: the network has no such population or neuron, the trace no messages of it or
-            no such sample, or it was recorded on other frames.
+            no such sample, or it is of another network or other frames.
         FramesError: the frames do not fit the graph.
     """
     node = next((node for node in graph.populations if node.name == population), None)
@@ -228,6 +228,7 @@ def potential(
         raise CompareError(f"the network has no population {population!r}")
     shape = graph.facts(population).shape
     neuron = _place(neuron, population, shape)
+    check_trace(graph, trace)
     check_frames_of(graph, trace, frames)
     sent = _messages(trace, population, sample)
     if sent.shape != (graph.steps, *shape):
@@ -333,9 +334,10 @@ def ranges(graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, ax: Axes | N
         trace: a run on ``frames`` (T, N, *shape); what it did not record is computed again.
 
     Raises:
-        CompareError: the trace was recorded on other frames.
+        CompareError: the trace is of another network or other frames.
         FramesError: the frames do not fit the graph.
     """
+    check_trace(graph, trace)
     check_frames_of(graph, trace, frames)
     rows: dict[str, tuple[float, ...]] = {}
     for node in graph.populations:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from neuroport.analysis.cause import Cause, cause
 from neuroport.analysis.graph_difference import Difference, differences
 from neuroport.analysis.neuron_history import Neighbourhood, neighbourhood
+from neuroport.analysis.recorded_outputs import check_trace
 from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.display import Shown, View
 from neuroport.errors import CompareError
@@ -166,6 +167,8 @@ def compare(
         FramesError: the frames do not fit the network.
     """
     outcome = _compare(want, got)
+    if other is not None:
+        check_trace(other, got)
     if graph is None:
         return outcome
     return explain(outcome, want, got, graph, other or graph, frames)

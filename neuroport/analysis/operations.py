@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.operations_per_core import FanIn, fan_ins, own_fan_in, sources, whole
+from neuroport.analysis.recorded_outputs import check_trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, Synapse
@@ -124,12 +125,7 @@ def messages(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> dict[str, 
         or has no messages for each step.
         FramesError: the frames do not fit the graph or the trace.
     """
-    told = trace.provenance
-    if told.get("graph", graph.hash) != graph.hash:
-        raise CompareError(
-            f"the trace is of network {str(told['graph'])[:12]}, the graph is {graph.hash[:12]}; "
-            "give the graph that was run"
-        )
+    check_trace(graph, trace)
     check_frames_of(graph, trace, frames)
     sent = {graph.input.name: frames}
     for node in graph.populations:

@@ -21,16 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.analysis.recorded_outputs import check_trace
 from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.backends.executor import Starts
 from neuroport.backends.reference import delayed
 from neuroport.display import Shown, View
-from neuroport.errors import CompareError
 from neuroport.graph.fan_out import fan_out
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray, Shape, Synapse
 from neuroport.runs.frames import check_frames_of
-from neuroport.runs.recording import counters
 from neuroport.runs.trace import Trace, is_readout, is_spiking
 
 
@@ -152,7 +151,7 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
         CompareError: the trace belongs to another network, or to other frames.
         FramesError: the frames do not fit the graph.
     """
-    samples = _check_trace(graph, trace)
+    samples = check_trace(graph, trace)
     sent = {
         node.name: np.count_nonzero(trace[node.name], axis=(0, 1))
         for node in graph.populations
@@ -244,34 +243,3 @@ def _operations(sent: npt.NDArray[Any], fan: IntArray) -> int | None:
     if (pools != pools[:, :1]).any():
         return None
     return int((sent.reshape(-1) * pools[:, 0]).sum())
-
-
-def _check_trace(graph: Graph, trace: Trace) -> int:
-    """Return the number of samples of a trace, which must fit ``graph``."""
-    shared = [
-        node.name
-        for node in graph.populations
-        if node.name in trace.messages or node.name in trace.counts
-    ]
-    if not shared:
-        raise CompareError("the trace has no population of the graph; give the graph that was run")
-    samples = trace.samples
-    if trace.counts and trace.counted_steps != graph.steps:
-        raise CompareError(
-            f"the trace counted {trace.counted_steps} steps, the graph has {graph.steps}; "
-            "give the graph that was run"
-        )
-    for name in shared:
-        shape = graph.facts(name).shape
-        if name in trace.counts:
-            held, wanted = trace.counts[name].shape, (samples, *counters(shape, trace.granularity))
-        else:
-            # beside counts a readout may have been kept after the last step only
-            steps = 1 if trace.counts and len(trace[name]) == 1 else graph.steps
-            held, wanted = trace[name].shape, (steps, samples, *shape)
-        if held != wanted:
-            raise CompareError(
-                f"{name}: the trace holds {held}, the graph makes it {wanted}; "
-                "give the graph that was run"
-            )
-    return samples

@@ -10,7 +10,7 @@ from neuroport.cli.inputs import read_network
 from neuroport.cli.options import json_option, page_file, target_name, timing_options
 from neuroport.cli.output import Out
 from neuroport.cli.paths import Command, any_path
-from neuroport.errors import FormatError
+from neuroport.errors import CompareError, FormatError
 
 
 @click.command(cls=Command)
@@ -84,6 +84,12 @@ def report(
     trace = Trace.load(trace_path)
     steps = trace.steps if is_stock(network) else None
     graph = read_network(network, steps, frames if steps else None, **timing)
+    if steps and trace.provenance.get("graph", graph.hash) != graph.hash:
+        raise CompareError(
+            f"{trace_path}: is of another network than {network} as it is read here; the input of "
+            "a stock NetX file follows from the frames, and its timing from options: give the "
+            "--frames of that run, and --delay-shift and --free-running as in that run"
+        )
     extra = read_json(results) if results is not None else None
     if results is not None and not isinstance(extra, dict):
         raise FormatError(f"{results}: not the results of a demo; give demo.json as it wrote it")

@@ -237,6 +237,19 @@ def states_of(network: Any, trace: Any, frames: Any, name: str) -> Any:
     return total
 
 
+def test_a_run_of_another_network_is_not_drawn(zoo: Any) -> None:
+    network, frames, trace = zoo
+    name = next(node.name for node in network.synapses)
+    nodes = [n.replace(weight=-n.weight) if n.name == name else n for n in network]
+    other = Graph(nodes, network.steps, network.interval)
+    for draw in (
+        lambda: plot.ranges(other, trace, frames),
+        lambda: plot.potential(other, trace, frames, "readout.potential", (3,)),
+    ):
+        with pytest.raises(CompareError, match="the trace is of network"):
+            draw()
+
+
 def test_thresholds_are_the_integers_of_the_network(zoo: Any) -> None:
     network, _, _ = zoo
     axes = plot.thresholds(network)

@@ -231,6 +231,16 @@ def test_a_trace_of_another_network_is_refused() -> None:
         statistics(graph, cut)
 
 
+def test_a_trace_of_a_network_of_the_same_shapes_is_refused() -> None:
+    graph, trace, given = run()
+    weight = graph["stem"].weight.copy()  # type: ignore[attr-defined]
+    weight[weight != 0] = 2
+    nodes = [node.replace(weight=weight) if node.name == "stem" else node for node in graph]
+    other = Graph(nodes, graph.steps, graph.interval)
+    with pytest.raises(CompareError, match=f"of network {graph.hash[:12]}, the graph is"):
+        statistics(other, trace, given)
+
+
 def test_frames_of_another_run_are_refused() -> None:
     graph, trace, given = run()
     with pytest.raises(FramesError, match="2 samples of frames, 4 in the trace"):

@@ -278,6 +278,17 @@ def test_frames_of_another_run_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_trace_of_a_network_of_the_same_shapes_is_refused(tmp_path: Path) -> None:
+    graph, trace = run()
+    nodes = [n.replace(weight=-n.weight) if n.name == "stem" else n for n in graph]
+    other = Graph(nodes, graph.steps, graph.interval)
+    with pytest.raises(CompareError, match="the trace is of network"):
+        report(other, trace, tmp_path / "report.html")
+    with pytest.raises(CompareError, match="the trace is of network"):
+        report(graph, trace, tmp_path / "report.html", got=trace, other=other)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_input_that_one_network_lacks_has_its_column(tmp_path: Path) -> None:
     graph = unbalanced()
     nodes = [
