@@ -42,8 +42,8 @@ class Work:
         streams.
         other_multiplies: operations of other graded messages, of sigma-delta neurons.
         chip_operations: operations on a chip, where every population has its own copy of its
-        synapses: a shared current is computed for each population, and rounding relays take two
-        constants at every step.
+        synapses: a shared current is computed for each population, twice for one that takes it
+        twice, and rounding relays take two constants at every step.
         updates: neuron updates: all neurons times all steps.
         active: updates with a message; the others are ``inactive``.
         spikes, graded: binary and graded messages of populations.
@@ -83,7 +83,7 @@ def work(graph: Graph, sent: Sent) -> Work:
         if isinstance(node, Synapse):
             shape = graph.facts(node.name).shape
             fans = fan_ins(graph, node, shape, whole(shape))
-            copies = sum(node.name in reader.inputs for reader in graph.populations)
+            copies = sum(reader.inputs.count(node.name) for reader in graph.populations)
             for source, delay in sources(graph, node.name):
                 found = sum(_total(fan, sent[source], delay) for fan in fans)
                 total[_sort(graph, source)] += found

@@ -178,7 +178,7 @@ def report(
         panels=PANELS,
         stats=stats,
         activity=_activity(stats),
-        synapses={node.name: node.title() for node in graph.synapses},
+        synapses={node.name: node.title() for node in graph.nodes},
         seconds=seconds(found),
         provenance=_provenance(graph, trace, found),
         got_provenance=[] if got is None else _provenance(other or graph, got, {}),
