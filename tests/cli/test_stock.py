@@ -75,7 +75,7 @@ def test_check_of_a_file_without_a_network_tells_both(called: Neuroport, tmp_pat
 
 def test_a_stock_file_runs_and_reports(called: Neuroport, stock_file: Path) -> None:
     folder = stock_file.parent
-    frames, trace, graph = folder / "frames.npy", folder / "a.trace", folder / "a.graph"
+    frames, trace = folder / "frames.npy", folder / "a.trace"
     ran = called("run", stock_file, "--frames", frames, "-o", trace, "--json")
     assert ran.returncode == 0, ran.stderr
     assert set(json.loads(ran.stdout)["spikes"]) == {"layer0", "layer1"}

@@ -173,7 +173,7 @@ def one_by_one(graph: Graph, sent: dict[str, np.ndarray]) -> tuple[int, int]:
         else:
             continue
         for source, late in heard:
-            for step, sample, neuron in np.argwhere(sent[source]):
+            for step, _, neuron in np.argwhere(sent[source]):
                 for to in np.flatnonzero(weight[:, neuron]):
                     if step + late + delay[to, neuron] < graph.steps:
                         plain, chip = plain + 1, chip + copies
