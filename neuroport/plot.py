@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from neuroport.analysis.chip_loads import loads
 from neuroport.analysis.compare import Divergence, compare
+from neuroport.analysis.labels import check_labels
 from neuroport.analysis.operations import messages
 from neuroport.analysis.recorded_outputs import check_trace, received, told
 from neuroport.arguments import (
@@ -438,8 +439,8 @@ def _picture(trace: Trace, first: Divergence) -> npt.NDArray[np.int64]:
     return found
 
 
-def _classes(value: Any, name: str) -> npt.NDArray[Any]:
-    return value.predictions if isinstance(value, Trace) else as_labels(value, name)
+def _classes(value: Any, name: str) -> Trace | npt.NDArray[Any]:
+    return value if isinstance(value, Trace) else as_labels(value, name)
 
 
 @takes(predictions=_classes, labels=as_labels)
@@ -456,7 +457,11 @@ def confusion(
             a picture can hold.
         CompareError: the run has no single answer.
     """
-    found, wanted = np.asarray(predictions), np.asarray(labels)
+    wanted = np.asarray(labels)
+    if isinstance(predictions, Trace):
+        check_labels(wanted, predictions)
+        predictions = predictions.predictions
+    found = np.asarray(predictions)
     most = max(int(found.max()), int(wanted.max()))
     if most >= MOST_CLASSES:
         raise FramesError(f"class {most}: a confusion matrix holds {MOST_CLASSES} classes at most")

@@ -118,7 +118,8 @@ def report(
     Raises:
         CompareError: the trace belongs to another network or other frames, the runs share no
         population, or an argument lacks the one with which it is shown.
-        FramesError: there are fewer labels than samples, or a run has no predictions.
+        FramesError: there are fewer labels than samples, one is no class, or a run has no
+        predictions.
         TargetError: no such target, or it has no cores, or no time of a step or an operation.
         StorageError: the file cannot be written; an existing file is untouched.
     """

@@ -441,8 +441,10 @@ def test_labels_of_another_number_are_refused(refused: Refused, net: Path, digit
         (np.zeros(6), "float64"),
         (np.array(list("012345")), "<U1"),
         (np.zeros((6, 10), np.int64), "(6, 10)"),
+        (np.array([0, 1, -1, 0, 0, 0]), "label -1 of sample 2 is no class; give whole numbers"),
+        (np.array([0, 1, 0, 0, 99, 0]), "label 99 of sample 4 is no class"),
     ],
-    ids=["float", "text", "one-hot"],
+    ids=["float", "text", "one-hot", "negative", "too large"],
 )
 def test_labels_that_are_no_classes_are_refused(
     refused: Refused, net: Path, digits: Path, labels: Any, says: str

@@ -175,6 +175,9 @@ def test_confusion_of_a_trained_network_is_that_of_its_predictions(zoo: Any, roo
     drawn = plot.confusion(trace, labels).images[0].get_array()
     np.testing.assert_array_equal(drawn, want[: len(drawn), : len(drawn)])
     assert drawn.sum() == trace.samples
+    for wrong in (10, -1, 10**6):
+        with pytest.raises(FramesError, match=f"label {wrong} of sample 1 is no class; give whole"):
+            plot.confusion(trace, [labels[0], wrong])
 
 
 def test_cores_are_those_of_the_estimate(zoo: Any) -> None:
