@@ -25,9 +25,9 @@ from neuroport.cli.paths import Command, OutFile, any_path
 def merge(shards: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Join the results of all shards of a run: traces, or JSON of verify, compare and --cost.
 
-    SHARDS are files, in any order. The result equals that of the same command without --shard. It
-    is an error if a shard is missing, occurs twice or belongs to another run. Exit 1 if a
-    comparison differs.
+    SHARDS are files, in any order. The result equals that of the same command without --shard; a
+    merged cost lacks only the advice on what loses most, which needs the network. It is an error if
+    a shard is missing, occurs twice or belongs to another run. Exit 1 if a comparison differs.
     """
     from neuroport.analysis.compare import Comparison
     from neuroport.analysis.merge import kind_of, merge

@@ -70,6 +70,7 @@ def report(
     from neuroport.files import read_json
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.reporting.summary import comparisons
     from neuroport.runs.accuracy import load_labels
     from neuroport.runs.frames import load_frames
     from neuroport.runs.trace import Trace
@@ -93,6 +94,11 @@ def report(
     extra = read_json(results) if results is not None else None
     if results is not None and not isinstance(extra, dict):
         raise FormatError(f"{results}: not the results of a demo; give demo.json as it wrote it")
+    if extra is not None:
+        try:
+            comparisons(extra)
+        except FormatError as error:
+            raise FormatError(f"{results}: {error.message}") from error
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
     chips = map_network(graph, board, trace, data) if mapped and board is not None else None

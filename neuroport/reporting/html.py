@@ -45,7 +45,7 @@ from neuroport.reporting.first_divergence import received
 from neuroport.reporting.load_bars import ROWS as LOAD_ROWS
 from neuroport.reporting.load_bars import bars
 from neuroport.reporting.raster import PANELS, ROWS, rasters
-from neuroport.reporting.summary import accuracies, seconds, verdict
+from neuroport.reporting.summary import accuracies, comparisons, seconds, verdict
 from neuroport.runs.trace import Trace, is_spiking
 from neuroport.targets.lowering import options
 from neuroport.targets.mapping import Mapping as OnChips
@@ -139,10 +139,11 @@ def report(
         target = require_chip(target) if isinstance(target, Target) else load_chip(target)
     stats = statistics(graph, trace, frames)  # refuses what does not belong together
     found = dict(results or {})
+    told = comparisons(found)
     if got is not None:
         if comparison is None:
             comparison = compare(trace, got, graph=graph, other=other, frames=frames)
-        found["comparisons"] = [*(found.get("comparisons") or ()), comparison.to_dict()]
+        found["comparisons"] = [*told, comparison.to_dict()]
     tables = class_tables(trace, got, labels)
     if target is not None and energy is None:
         energy = energy_or_why(graph, trace, frames, target)

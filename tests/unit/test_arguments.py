@@ -159,6 +159,10 @@ NET = torch.nn.Linear(2, 2)
             ("labels are float64 (5,); give integers (N,), the class of each sample",),
         ),
         (
+            lambda: port.report(GRAPH, TRACE, "a.html", results={"comparisons": 3}),
+            ("comparisons of the results is 3; give a list",),
+        ),
+        (
             lambda: port.report(GRAPH, TRACE, "a.html", source=GRAPH),
             (
                 "source is shown with target",
