@@ -113,6 +113,7 @@ def compare(
     from neuroport.analysis.compare import compare as compare_traces
     from neuroport.analysis.compare import explain
     from neuroport.analysis.joining import compare_stored
+    from neuroport.analysis.labels import check_labels
     from neuroport.runs.accuracy import load_labels
     from neuroport.runs.frames import load_frames
     from neuroport.runs.trace_file import StoredTrace
@@ -140,6 +141,10 @@ def compare(
         from neuroport.reporting.html import report
 
         assert graph is not None
+        truth = None
+        if labels is not None:
+            truth = load_labels(labels)
+            check_labels(truth, first, f"{labels}: ")
         report(
             graph,
             first,
@@ -148,7 +153,7 @@ def compare(
             got=second,
             other=other,
             comparison=outcome,
-            labels=load_labels(labels) if labels is not None else None,
+            labels=truth,
             title=f"{got.name} against {want.name}",
         )
         say.line(f"wrote {page}")

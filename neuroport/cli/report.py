@@ -66,6 +66,7 @@ def report(
     """
     from neuroport.analysis.cost_models import Routes
     from neuroport.analysis.energy import energy_or_why
+    from neuroport.analysis.labels import check_labels
     from neuroport.analysis.statistics import statistics
     from neuroport.files import read_json
     from neuroport.netx.stock import is_stock
@@ -101,6 +102,10 @@ def report(
             raise FormatError(f"{results}: {error.message}") from error
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
+    truth = None
+    if labels is not None:
+        truth = load_labels(labels)
+        check_labels(truth, trace, f"{labels}: ")
     chips = map_network(graph, board, trace, data) if mapped and board is not None else None
     routes = Routes(inter_chip=chips.messages) if chips is not None else None
     cost = energy_or_why(graph, trace, data, board, routes) if board is not None else None
@@ -116,7 +121,7 @@ def report(
             mapping=chips,
             source=read_network(source, None, None) if source is not None else None,
             got=Trace.load(got_path) if got_path is not None else None,
-            labels=load_labels(labels) if labels is not None else None,
+            labels=truth,
             title=network.name,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

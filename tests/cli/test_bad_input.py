@@ -452,6 +452,9 @@ def test_labels_that_are_no_classes_are_refused(
     np.save(digits.with_name("labels.npy"), labels)
     arguments = ("run", "tiny.net", "--frames", "frames.npy", "--labels", "labels.npy")
     refused(*arguments, says=("labels.npy", says))
+    port.run(port.read(net), np.load(digits)).save(net.with_name("tiny.trace"))
+    arguments = ("report", "tiny.net", "--trace", "tiny.trace", "--labels", "labels.npy")
+    refused(*arguments, "-o", "page.html", says=("labels.npy", says))
 
 
 @pytest.mark.lava
