@@ -96,7 +96,8 @@ class Statistics(Shown):
         ceiling: largest possible number of operations per sample of these synapses.
         updates: neuron updates per sample: all neurons, relays and readouts, in each step.
         not_recorded: populations that the trace lacks.
-        not_counted: synapses that are not in ``operations``, because a source is not recorded.
+        not_counted: synapses that are not in ``operations``, because a source is not recorded, or
+        not in sufficient detail.
         populations: one entry per population, in the order of the graph.
         synapses: one entry per synapse and per population with recurrent weights, in the order of
         the graph.
