@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from neuroport.analysis.chip_loads import loads
 from neuroport.analysis.compare import Divergence, compare
+from neuroport.analysis.labels import check_labels
 from neuroport.analysis.operations import messages
-from neuroport.analysis.recorded_outputs import received, told
+from neuroport.analysis.recorded_outputs import check_trace, received, told
 from neuroport.arguments import (
     as_array,
     as_labels,
@@ -220,7 +221,7 @@ def potential(
 
     Raises:
         CompareError: the network has no such population or neuron, the trace no messages of it or
-            no such sample, or it was recorded on other frames.
+            no such sample, or it is of another network or other frames.
         FramesError: the frames do not fit the graph.
     """
     node = next((node for node in graph.populations if node.name == population), None)
@@ -228,6 +229,7 @@ def potential(
         raise CompareError(f"the network has no population {population!r}")
     shape = graph.facts(population).shape
     neuron = _place(neuron, population, shape)
+    check_trace(graph, trace)
     check_frames_of(graph, trace, frames)
     sent = _messages(trace, population, sample)
     if sent.shape != (graph.steps, *shape):
@@ -333,9 +335,10 @@ def ranges(graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, ax: Axes | N
         trace: a run on ``frames`` (T, N, *shape); what it did not record is computed again.
 
     Raises:
-        CompareError: the trace was recorded on other frames.
+        CompareError: the trace is of another network or other frames.
         FramesError: the frames do not fit the graph.
     """
+    check_trace(graph, trace)
     check_frames_of(graph, trace, frames)
     rows: dict[str, tuple[float, ...]] = {}
     for node in graph.populations:
@@ -436,8 +439,8 @@ def _picture(trace: Trace, first: Divergence) -> npt.NDArray[np.int64]:
     return found
 
 
-def _classes(value: Any, name: str) -> npt.NDArray[Any]:
-    return value.predictions if isinstance(value, Trace) else as_labels(value, name)
+def _classes(value: Any, name: str) -> Trace | npt.NDArray[Any]:
+    return value if isinstance(value, Trace) else as_labels(value, name)
 
 
 @takes(predictions=_classes, labels=as_labels)
@@ -454,7 +457,11 @@ def confusion(
             a picture can hold.
         CompareError: the run has no single answer.
     """
-    found, wanted = np.asarray(predictions), np.asarray(labels)
+    wanted = np.asarray(labels)
+    if isinstance(predictions, Trace):
+        check_labels(wanted, predictions)
+        predictions = predictions.predictions
+    found = np.asarray(predictions)
     most = max(int(found.max()), int(wanted.max()))
     if most >= MOST_CLASSES:
         raise FramesError(f"class {most}: a confusion matrix holds {MOST_CLASSES} classes at most")

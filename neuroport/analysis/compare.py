@@ -16,6 +16,7 @@ import numpy.typing as npt
 from neuroport.analysis.cause import Cause, cause
 from neuroport.analysis.graph_difference import Difference, differences
 from neuroport.analysis.neuron_history import Neighbourhood, neighbourhood
+from neuroport.analysis.recorded_outputs import check_trace
 from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.display import Shown, View
 from neuroport.errors import CompareError
@@ -157,17 +158,26 @@ def compare(
 
     Args:
         graph: the network of ``want``; with it and the frames, the first divergence is explained.
-        other: the network of ``got``, if it is another.
-        frames: the frames (T, N, *shape) of both runs. Differing counts are not explained, as they
-        have no step.
+        other: the network of ``got``, if it is another; with ``graph``.
+        frames: the frames (T, N, *shape) of both runs, with ``graph``. Differing counts are not
+        explained, as they have no step.
 
     Raises:
-        CompareError: the runs used different frames, or share no population.
+        CompareError: the runs used different frames, or share no population; the frames are not
+        theirs, or ``other`` is not the network of ``got``.
         FramesError: the frames do not fit the network.
     """
     outcome = _compare(want, got)
     if graph is None:
+        for name, value in (("other", other), ("frames", frames)):
+            if value is not None:
+                raise CompareError(
+                    f"{name} explains where the runs differ, which needs the network of want, too; "
+                    f"give graph, or leave {name} out"
+                )
         return outcome
+    if other is not None:
+        check_trace(other, got)
     return explain(outcome, want, got, graph, other or graph, frames)
 
 
@@ -180,6 +190,13 @@ def explain(
     frames: npt.NDArray[Any] | None,
 ) -> Comparison:
     """Add an explanation to a comparison, as far as networks and frames allow."""
+    if frames is not None:  # wrong ones are refused where nothing differs, too
+        for network in (graph, other):
+            check_frames(network, frames)
+        stored = want.provenance.get("frames")
+        alike = frames.shape[1] == want.samples
+        if not alike or (stored is not None and not is_hash_of(stored, frames)):
+            raise CompareError("these are not the frames of the runs; give those, all of them")
     if outcome.first is None:
         # a lowered network has nodes that its source lacks; that alone is no news
         edited = outcome.equal and {node.name for node in graph} == {node.name for node in other}
@@ -187,11 +204,6 @@ def explain(
         return replace(outcome, networks=unlike[0]) if unlike else outcome
     if frames is None or want.counts or got.counts:
         return outcome
-    for network in (graph, other):
-        check_frames(network, frames)
-    stored = want.provenance.get("frames")
-    if stored is not None and not is_hash_of(stored, frames):
-        raise CompareError("these are not the frames of the runs; give those, all of them")
     return replace(
         outcome,
         neighbourhood=neighbourhood(want, got, graph, other, frames, outcome.first),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -23,7 +23,7 @@ from neuroport.analysis.compare import Comparison
 from neuroport.analysis.joining import joined
 from neuroport.arguments import as_results, is_path, takes
 from neuroport.errors import CompareError, FormatError, StorageError
-from neuroport.files import ordinary, read_json, write_json
+from neuroport.files import ordinary, place, read_json, write_json
 from neuroport.processes import allow_files
 from neuroport.runs.merging import merge_traces, write_merged
 from neuroport.runs.shards import in_order
@@ -63,8 +63,10 @@ def merge(
         CompareError: a shard is missing, is given twice, or belongs to another network, other
         frames or other options; names it.
         FormatError: a file is not one of these.
-        StorageError: there are more shards than files may be open.
+        StorageError: there are more shards than files may be open, or ``path`` is one of theirs.
     """
+    if path is not None:
+        keep_inputs(path, (each.path if isinstance(each, StoredTrace) else each for each in shards))
     allow_shards(sum(isinstance(each, (str, os.PathLike)) for each in shards))
     with ExitStack() as opened:
         names = [str(s) if isinstance(s, (str, os.PathLike)) else "" for s in shards]
@@ -88,6 +90,27 @@ def merge(
             write_json(path, merged.to_dict())
     found_merged: Result = merged
     return found_merged
+
+
+def keep_inputs(path: str | os.PathLike[str], inputs: Iterable[object]) -> None:
+    """Refuse to write over a file that is read; inputs that are no paths are passed over.
+
+    Raises:
+        StorageError: names the file.
+    """
+    name = place(path)
+    for each in inputs:
+        if not isinstance(each, (str, os.PathLike)):
+            continue
+        source = place(each)
+        try:
+            same = os.path.samefile(name, source)
+        except OSError:  # one does not exist
+            same = os.path.realpath(name) == os.path.realpath(source)
+        if same:
+            raise StorageError(
+                f"{name} would be written over {source}, which is read; write to another file"
+            )
 
 
 def allow_shards(count: int) -> None:

@@ -16,7 +16,7 @@ from neuroport.analysis.differing_case import Case
 from neuroport.analysis.minimization_result import Minimized, many
 from neuroport.arguments import as_array, is_function, is_graph, is_runner, takes
 from neuroport.engines.reference import Reference
-from neuroport.engines.table import ready
+from neuroport.engines.table import DEFAULT, ready
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import MESSAGES, Population
@@ -34,7 +34,7 @@ def minimize(
     other: Graph | str | Engine,
     frames: npt.NDArray[Any],
     *,
-    on: str | Engine = "reference",
+    on: str | Engine | None = None,
     report: Report | None = None,
 ) -> Minimized:
     """Reduce a case in which two runs differ: samples, steps, nodes, inputs, weights.
@@ -45,15 +45,23 @@ def minimize(
     Args:
         other: the network of the second run; or an engine, by name or as a function of (graph,
             frames), that runs ``graph`` itself.
-        on: the engine of the second run, if ``other`` is a network.
+        on: the engine of the second run, if ``other`` is a network; by default the reference.
         report: called with a line of text after each reduction.
 
     Raises:
         CompareError: the runs do not differ.
         FramesError: the frames do not fit.
-        BackendError: there is no such engine, or it failed on the original case.
+        BackendError: there is no such engine, there are two, or it failed on the original case.
     """
-    second, engine = (other, on) if isinstance(other, Graph) else (graph, other)
+    if isinstance(other, Graph):
+        second, engine = other, DEFAULT if on is None else on
+    elif on is None:
+        second, engine = graph, other
+    else:
+        raise BackendError(
+            "on is the engine of other, if that is a network, and other is an engine itself; give "
+            "it alone, or the network that runs on it as other"
+        )
     check_frames(graph, frames)
     return _Search(Case(graph, second, np.asarray(frames)), _engine(engine), report).minimize()
 

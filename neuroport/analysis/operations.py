@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.operations_per_core import FanIn, fan_ins, own_fan_in, sources, whole
+from neuroport.analysis.recorded_outputs import check_trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, Synapse
@@ -41,8 +42,8 @@ class Work:
         streams.
         other_multiplies: operations of other graded messages, of sigma-delta neurons.
         chip_operations: operations on a chip, where every population has its own copy of its
-        synapses: a shared current is computed for each population, and rounding relays take two
-        constants at every step.
+        synapses: a shared current is computed for each population, twice for one that takes it
+        twice, and rounding relays take two constants at every step.
         updates: neuron updates: all neurons times all steps.
         active: updates with a message; the others are ``inactive``.
         spikes, graded: binary and graded messages of populations.
@@ -82,7 +83,7 @@ def work(graph: Graph, sent: Sent) -> Work:
         if isinstance(node, Synapse):
             shape = graph.facts(node.name).shape
             fans = fan_ins(graph, node, shape, whole(shape))
-            copies = sum(node.name in reader.inputs for reader in graph.populations)
+            copies = sum(reader.inputs.count(node.name) for reader in graph.populations)
             for source, delay in sources(graph, node.name):
                 found = sum(_total(fan, sent[source], delay) for fan in fans)
                 total[_sort(graph, source)] += found
@@ -124,12 +125,7 @@ def messages(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> dict[str, 
         or has no messages for each step.
         FramesError: the frames do not fit the graph or the trace.
     """
-    told = trace.provenance
-    if told.get("graph", graph.hash) != graph.hash:
-        raise CompareError(
-            f"the trace is of network {str(told['graph'])[:12]}, the graph is {graph.hash[:12]}; "
-            "give the graph that was run"
-        )
+    check_trace(graph, trace)
     check_frames_of(graph, trace, frames)
     sent = {graph.input.name: frames}
     for node in graph.populations:

@@ -1,4 +1,4 @@
-"""Recover node outputs from a trace, recomputing those that were not recorded."""
+"""Recover node outputs from a trace of a network, recomputing those that were not recorded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,54 @@ import numpy.typing as npt
 
 from neuroport.backends.executor import Starts, arriving_at
 from neuroport.backends.reference import output
+from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray
+from neuroport.runs.recording import counters
 from neuroport.runs.trace import Trace
+
+
+def check_trace(graph: Graph, trace: Trace) -> int:
+    """Return the number of samples of a trace, which must be of a run of ``graph``.
+
+    Shapes alone do not show that: networks that differ in their weights have the same ones.
+
+    Raises:
+        CompareError: the trace belongs to another network.
+    """
+    ran = trace.provenance.get("graph", graph.hash)
+    if ran != graph.hash:
+        raise CompareError(
+            f"the trace is of network {str(ran)[:12]}, the graph is {graph.hash[:12]}; "
+            "give the graph that was run"
+        )
+    shared = [
+        node.name
+        for node in graph.populations
+        if node.name in trace.messages or node.name in trace.counts
+    ]
+    if not shared:
+        raise CompareError("the trace has no population of the graph; give the graph that was run")
+    samples = trace.samples
+    if trace.counts and trace.counted_steps != graph.steps:
+        raise CompareError(
+            f"the trace counted {trace.counted_steps} steps, the graph has {graph.steps}; "
+            "give the graph that was run"
+        )
+    for name in shared:
+        shape = graph.facts(name).shape
+        if name in trace.counts:
+            held, wanted = trace.counts[name].shape, (samples, *counters(shape, trace.granularity))
+        else:
+            # beside counts a readout may have been kept after the last step only
+            steps = 1 if trace.counts and len(trace[name]) == 1 else graph.steps
+            held, wanted = trace[name].shape, (steps, samples, *shape)
+        if held != wanted:
+            raise CompareError(
+                f"{name}: the trace holds {held}, the graph makes it {wanted}; "
+                "give the graph that was run"
+            )
+    return samples
 
 
 def received(

@@ -1,16 +1,18 @@
 """Count spikes, synaptic operations and neuron updates of a run from its trace.
 
-A synaptic operation is one nonzero message through one nonzero weight. Their number is exact,
-including borders, but needs no convolution: a neuron's fan-out does not depend on time, so
+A synaptic operation is one nonzero message through one nonzero weight that reaches a neuron before
+the sample ends, as in :mod:`neuroport.analysis.operations`. Their number is exact, including
+borders, but needs no convolution: a neuron's fan-out does not depend on time, so
 
 ::
 
     operations(synapse) = sum over neurons of  messages(neuron) * fan_out(neuron)
 
-If a synapse sums several inputs, the messages of each count. An unknown quantity is ``None`` and
-named, never 0. A trace of counts gives the same numbers, except after a ``Delay`` (the number of
-messages that it forwards within the sample depends on their steps) and, if neurons share a counter,
-for synapses with unequal fan-outs of these neurons.
+If a synapse or a ``Delay`` sums several inputs, the messages of each count. The weights of a
+recurrent population are a synapse, too, which takes a step. An unknown quantity is ``None`` and
+named, never 0. A trace of counts gives the same numbers, except where messages take longer than to
+the same step (how many arrive within the sample depends on their steps) and, if neurons share a
+counter, for synapses with unequal fan-outs of these neurons.
 """
 
 from __future__ import annotations
@@ -21,16 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.analysis.recorded_outputs import check_trace
 from neuroport.arguments import as_array, is_graph, is_trace, takes
-from neuroport.backends.executor import Starts
-from neuroport.backends.reference import delayed
 from neuroport.display import Shown, View
-from neuroport.errors import CompareError
 from neuroport.graph.fan_out import fan_out
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import IntArray, Shape, Synapse
+from neuroport.graph.node import IntArray, Node, Shape, Synapse
 from neuroport.runs.frames import check_frames_of
-from neuroport.runs.recording import counters
 from neuroport.runs.trace import Trace, is_readout, is_spiking
 
 
@@ -64,8 +63,8 @@ class SynapseStatistics:
     """Work of one synapse.
 
     Attributes:
-        name: the node's name.
-        kind: ``conv`` or ``dense``.
+        name: the node's name; a recurrent population has the name of its own weights, too.
+        kind: the node's: ``conv``, ``dense`` or ``recurrent``.
         sources: the nodes whose messages it reads.
         graded: whether it reads graded messages (with one multiplication each), not only spikes.
         connections: number of pairs of neurons connected by a nonzero weight (every use of a kernel
@@ -97,9 +96,11 @@ class Statistics(Shown):
         ceiling: largest possible number of operations per sample of these synapses.
         updates: neuron updates per sample: all neurons, relays and readouts, in each step.
         not_recorded: populations that the trace lacks.
-        not_counted: synapses that are not in ``operations``, because a source is not recorded.
+        not_counted: synapses that are not in ``operations``, because a source is not recorded, or
+        not in sufficient detail.
         populations: one entry per population, in the order of the graph.
-        synapses: one entry per synapse, in the order of the graph.
+        synapses: one entry per synapse and per population with recurrent weights, in the order of
+        the graph.
     """
 
     samples: int
@@ -152,23 +153,19 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
         CompareError: the trace belongs to another network, or to other frames.
         FramesError: the frames do not fit the graph.
     """
-    samples = _check_trace(graph, trace)
-    sent = {
-        node.name: np.count_nonzero(trace[node.name], axis=(0, 1))
-        for node in graph.populations
-        if node.name in trace.messages
-    }
-    for name, counts in trace.counts.items():
-        sent[name] = counts.sum(axis=0, dtype=np.int64)
+    samples = check_trace(graph, trace)
+    sent = _Sent(trace)
     populations = tuple(
-        _population(graph, node.name, sent.get(node.name), samples) for node in graph.populations
+        _population(graph, node.name, sent.after(node.name, 0), samples)
+        for node in graph.populations
     )
     if frames is not None:
         check_frames_of(graph, trace, frames)
-        sent[graph.input.name] = np.count_nonzero(frames, axis=(0, 1))
-    _count_delayed(graph, trace, frames, sent)
+        sent.messages[graph.input.name] = frames
     synapses = tuple(
-        _synapse(graph, node, sent, samples) for node in graph if isinstance(node, Synapse)
+        _synapse(graph, node, sent, samples)
+        for node in graph
+        if isinstance(node, Synapse) or node.own_weight is not None
     )
     lifs = [p for p in populations if is_spiking(p.kind) and p.spikes is not None]
     neurons = sum(p.neurons for p in lifs)
@@ -187,23 +184,27 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
     )
 
 
-def _count_delayed(
-    graph: Graph,
-    trace: Trace,
-    frames: npt.NDArray[Any] | None,
-    sent: dict[str, npt.NDArray[Any]],
-) -> None:
-    """Add the messages that delays forward before the sample ends."""
-    passed: dict[str, npt.NDArray[Any]] = dict(trace.messages)
-    if frames is not None:
-        passed[graph.input.name] = frames
-    for node in graph:
-        passes = node.takes == node.gives
-        if passes and all(name in passed for name in node.inputs):
-            arriving = sum(passed[name].astype(np.int64) for name in node.inputs)
-            late = delayed(np.asarray(arriving), node.longest_delay, Starts(0, graph.steps))
-            passed[node.name] = late
-            sent[node.name] = np.count_nonzero(passed[node.name], axis=(0, 1))
+class _Sent:
+    """The messages of a run, each population's number per neuron or per counter."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.messages: dict[str, npt.NDArray[Any]] = dict(trace.messages)
+        self._counts, self._steps = trace.counts, trace.steps
+        self._found: dict[tuple[str, int], npt.NDArray[Any]] = {}  # counted once for all readers
+
+    def after(self, name: str, late: int) -> npt.NDArray[Any] | None:
+        """Return how many messages arrive in a sample, ``late`` steps after they are sent.
+
+        None if they are not recorded, or only counted, which does not tell their steps.
+        """
+        if name in self.messages:
+            if (name, late) not in self._found:
+                early = self.messages[name][: max(0, self._steps - late)]
+                self._found[name, late] = np.asarray(np.count_nonzero(early, axis=(0, 1)))
+            return self._found[name, late]
+        if late == 0 and name in self._counts:
+            return np.asarray(self._counts[name].sum(axis=0, dtype=np.int64))
+        return None
 
 
 def _population(
@@ -218,24 +219,47 @@ def _population(
     return PopulationStatistics(name, kind, shape, neurons, spikes, each, each / graph.steps)
 
 
-def _synapse(
-    graph: Graph, node: Synapse, sent: dict[str, npt.NDArray[Any]], samples: int
-) -> SynapseStatistics:
-    fan = fan_out(graph, node.name)
-    connections = int(fan.sum())
-    found = {name: _operations(sent[name], fan) for name in node.inputs if name in sent}
-    missing = tuple(name for name in node.inputs if found.get(name) is None)
-    total = sum(found[name] or 0 for name in node.inputs if name in found)
+def _synapse(graph: Graph, node: Node, sent: _Sent, samples: int) -> SynapseStatistics:
+    fans = _fans(graph, node)
+    connections = sum(int(fan.sum()) for _, fan in fans)
+    inputs = node.inputs if isinstance(node, Synapse) else (node.name,)
+    missing: list[str] = []
+    total = ceiling = 0
+    for name in inputs:
+        for source, delay in graph.past_delays(name):
+            for steps, fan in fans:
+                late = delay + steps
+                ceiling += int(fan.sum()) * max(0, graph.steps - late)
+                arriving = sent.after(source.name, late)
+                found = None if arriving is None else _operations(arriving, fan)
+                if found is None:
+                    missing.append(name)
+                total += found or 0
     return SynapseStatistics(
         name=node.name,
         kind=node.kind,
-        sources=node.inputs,
-        graded=any(graph.facts(name).graded for name in node.inputs),
+        sources=inputs,
+        graded=any(graph.facts(name).graded for name in inputs),
         connections=connections,
-        ceiling=connections * graph.steps * len(node.inputs),
+        ceiling=ceiling,
         operations=None if missing else total / samples,
-        missing=missing,
+        missing=tuple(dict.fromkeys(missing)),
     )
+
+
+def _fans(graph: Graph, node: Node) -> list[tuple[int, IntArray]]:
+    """Return the fan-outs of the weights with each delay in steps, recurrent ones included."""
+    shape = graph.facts(node.name).shape
+    if not isinstance(node, Synapse):
+        assert node.own_weight is not None
+        return [(1, np.count_nonzero(node.own_weight, axis=0).reshape(shape))]
+    if node.longest_delay == node.lag:  # a lag is of chip time, no message is late by it
+        return [(0, fan_out(graph, node.name))]
+    source = graph.facts(node.inputs[0]).shape
+    return [
+        (delay, node.replace(weight=weight).fan_out(source, shape))
+        for delay, weight in node.by_delay()
+    ]
 
 
 def _operations(sent: npt.NDArray[Any], fan: IntArray) -> int | None:
@@ -244,34 +268,3 @@ def _operations(sent: npt.NDArray[Any], fan: IntArray) -> int | None:
     if (pools != pools[:, :1]).any():
         return None
     return int((sent.reshape(-1) * pools[:, 0]).sum())
-
-
-def _check_trace(graph: Graph, trace: Trace) -> int:
-    """Return the number of samples of a trace, which must fit ``graph``."""
-    shared = [
-        node.name
-        for node in graph.populations
-        if node.name in trace.messages or node.name in trace.counts
-    ]
-    if not shared:
-        raise CompareError("the trace has no population of the graph; give the graph that was run")
-    samples = trace.samples
-    if trace.counts and trace.counted_steps != graph.steps:
-        raise CompareError(
-            f"the trace counted {trace.counted_steps} steps, the graph has {graph.steps}; "
-            "give the graph that was run"
-        )
-    for name in shared:
-        shape = graph.facts(name).shape
-        if name in trace.counts:
-            held, wanted = trace.counts[name].shape, (samples, *counters(shape, trace.granularity))
-        else:
-            # beside counts a readout may have been kept after the last step only
-            steps = 1 if trace.counts and len(trace[name]) == 1 else graph.steps
-            held, wanted = trace[name].shape, (steps, samples, *shape)
-        if held != wanted:
-            raise CompareError(
-                f"{name}: the trace holds {held}, the graph makes it {wanted}; "
-                "give the graph that was run"
-            )
-    return samples

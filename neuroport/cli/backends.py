@@ -27,6 +27,8 @@ def backends(package: str | None, yes: bool, as_json: bool) -> None:
     from neuroport.engines.table import engines
 
     out = Out(as_json)
+    if yes and package is None:
+        raise click.UsageError("--yes confirms an installation; add --install, or leave it out")
     if package is not None:
         _install(package, yes)
     rows: dict[str, str | None] = {}

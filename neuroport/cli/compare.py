@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neuroport.cli.inputs import graph_of, is_trace, trace_of
-from neuroport.cli.options import OnEngines, json_option, page_file, samples_option, timing_options
+from neuroport.cli.inputs import check_timing, graph_of, is_trace, trace_of
+from neuroport.cli.options import (
+    OnEngines,
+    flag_named,
+    json_option,
+    page_file,
+    samples_option,
+    timing_options,
+)
 from neuroport.cli.output import Out
 from neuroport.cli.paths import OutFile, any_path
 from neuroport.errors import CompareError
@@ -91,15 +98,22 @@ def compare(
             "neuroport report NETWORK --trace WANT --got GOT"
         )
     if is_trace(got) and (engine is not None or options):
-        said = "--on" if engine is not None else f"--{next(iter(options)).replace('_', '-')}"
+        said = "--on" if engine is not None else f"--{flag_named(next(iter(options)))}"
         raise click.UsageError(f"{said} is for running GOT, and {got} is a trace; leave it out")
     if samples is not None and is_trace(want) and is_trace(got):
         raise click.UsageError(
             "--samples is for running networks, and both are traces; leave it out"
         )
+    if frames is not None and is_trace(want) and is_trace(got):
+        raise click.UsageError(
+            "--frames is for networks, and both are traces; leave it out, or give the network of "
+            "one in its place, which also explains a divergence"
+        )
+    check_timing(timing, want, got)
     from neuroport.analysis.compare import compare as compare_traces
     from neuroport.analysis.compare import explain
     from neuroport.analysis.joining import compare_stored
+    from neuroport.analysis.labels import check_labels
     from neuroport.runs.accuracy import load_labels
     from neuroport.runs.frames import load_frames
     from neuroport.runs.trace_file import StoredTrace
@@ -127,6 +141,10 @@ def compare(
         from neuroport.reporting.html import report
 
         assert graph is not None
+        truth = None
+        if labels is not None:
+            truth = load_labels(labels)
+            check_labels(truth, first, f"{labels}: ")
         report(
             graph,
             first,
@@ -135,7 +153,7 @@ def compare(
             got=second,
             other=other,
             comparison=outcome,
-            labels=load_labels(labels) if labels is not None else None,
+            labels=truth,
             title=f"{got.name} against {want.name}",
         )
         say.line(f"wrote {page}")

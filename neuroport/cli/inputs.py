@@ -69,6 +69,22 @@ def graph_of(
     return read(path, frames=frames, **timing) if is_stock(path) else read(path, verify=False)
 
 
+def check_timing(timing: dict[str, bool], *paths: Path) -> None:
+    """Refuse options for stock NetX files if no path is one.
+
+    Raises:
+        UsageError: names the option.
+    """
+    from neuroport.netx.stock import is_stock
+
+    if timing and not any(is_stock(path) for path in paths if not path.is_dir()):
+        said = next(iter(timing)).replace("_", "-")
+        raise click.UsageError(
+            f"--{said} is for stock NetX files, which do not say when their layers begin; "
+            f"{' and '.join(map(str, paths))} do: leave it out"
+        )
+
+
 def trace_of(
     path: Path,
     frames: Path | None,

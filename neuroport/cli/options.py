@@ -161,6 +161,14 @@ def flag_of(each: Field[Any]) -> str:
     return str(each.metadata.get("flag") or each.name.replace("_", "-"))
 
 
+def flag_named(name: str) -> str:
+    """Return the name on the command line of an engine's option, by that of its field."""
+    from neuroport.engines.table import options
+
+    found = (each for owners in options() for each in owners.values() if each.name == name)
+    return flag_of(next(found))
+
+
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}

@@ -10,7 +10,7 @@ from neuroport.cli.inputs import read_network
 from neuroport.cli.options import json_option, page_file, target_name, timing_options
 from neuroport.cli.output import Out
 from neuroport.cli.paths import Command, any_path
-from neuroport.errors import FormatError
+from neuroport.errors import CompareError, FormatError
 
 
 @click.command(cls=Command)
@@ -66,10 +66,12 @@ def report(
     """
     from neuroport.analysis.cost_models import Routes
     from neuroport.analysis.energy import energy_or_why
+    from neuroport.analysis.labels import check_labels
     from neuroport.analysis.statistics import statistics
     from neuroport.files import read_json
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.reporting.summary import comparisons
     from neuroport.runs.accuracy import load_labels
     from neuroport.runs.frames import load_frames
     from neuroport.runs.trace import Trace
@@ -84,11 +86,26 @@ def report(
     trace = Trace.load(trace_path)
     steps = trace.steps if is_stock(network) else None
     graph = read_network(network, steps, frames if steps else None, **timing)
+    if steps and trace.provenance.get("graph", graph.hash) != graph.hash:
+        raise CompareError(
+            f"{trace_path}: is of another network than {network} as it is read here; the input of "
+            "a stock NetX file follows from the frames, and its timing from options: give the "
+            "--frames of that run, and --delay-shift and --free-running as in that run"
+        )
     extra = read_json(results) if results is not None else None
     if results is not None and not isinstance(extra, dict):
         raise FormatError(f"{results}: not the results of a demo; give demo.json as it wrote it")
+    if extra is not None:
+        try:
+            comparisons(extra)
+        except FormatError as error:
+            raise FormatError(f"{results}: {error.message}") from error
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
+    truth = None
+    if labels is not None:
+        truth = load_labels(labels)
+        check_labels(truth, trace, f"{labels}: ")
     chips = map_network(graph, board, trace, data) if mapped and board is not None else None
     routes = Routes(inter_chip=chips.messages) if chips is not None else None
     cost = energy_or_why(graph, trace, data, board, routes) if board is not None else None
@@ -104,7 +121,7 @@ def report(
             mapping=chips,
             source=read_network(source, None, None) if source is not None else None,
             got=Trace.load(got_path) if got_path is not None else None,
-            labels=load_labels(labels) if labels is not None else None,
+            labels=truth,
             title=network.name,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -23,6 +23,7 @@ from neuroport.cli.paths import OutFile, any_path
 
 if TYPE_CHECKING:
     from neuroport.runs.totals import Totals
+    from neuroport.runs.trace import Trace
 
 
 @click.command(cls=OnEngines)
@@ -59,6 +60,7 @@ def run(
     the number of messages per sample and every step of readouts are kept. With --cluster, workers
     run the samples; after an interruption the same command continues from the shards in OUT.shards.
     """
+    from neuroport.analysis.labels import check_labels
     from neuroport.engines.streaming import in_parts
     from neuroport.reporting.progress import cluster_progress, progress_bar
     from neuroport.runs.accuracy import load_labels
@@ -73,9 +75,17 @@ def run(
     check_cluster(cluster, shards, shard, out)
     data = load_frames(frames, samples, mapped=True)
     chosen, told = samples_of(shard, data)
-    totals = Totals(
-        None if truth is None else labels_for(truth, chosen, f"{labels}: "), f"{labels}: "
-    )
+    about = f"{labels}: "
+    totals = Totals(None if truth is None else labels_for(truth, chosen, about), about)
+    if totals.labels is not None:
+        check_labels(totals.labels, None, about, chosen.start)
+
+    def add(trace: Trace) -> None:
+        if totals.labels is not None:
+            done = totals.samples
+            check_labels(totals.labels[done:], trace, about, chosen.start + done)
+        totals.add(trace)
+
     if cluster is not None:
         from neuroport.scale.runs import record
 
@@ -94,7 +104,7 @@ def run(
             )
         with stored:
             for trace in stored.parts():
-                totals.add(trace)
+                add(trace)
         provenance = stored.provenance
         written: Path | None = stored.path
     else:
@@ -107,7 +117,7 @@ def run(
             for trace in in_parts(
                 opened(network), data, name, samples=chosen, progress=progress, **options, **timing
             ):
-                totals.add(trace)
+                add(trace)
                 done.append(trace.provenance)
                 if writer is not None:
                     writer.append(trace)
@@ -140,10 +150,12 @@ def _say_sent(out: Out, totals: Totals, provenance: dict[str, Any], result: dict
     sums = [f"{sum(spikes.values()):,} spikes"] if spikes or not graded else []
     sums += [f"{sum(graded.values()):,} graded messages"] if graded else []
     fused = " (fused processes)" if provenance.get("processes") == "fused" else ""
+    seconds = provenance.get("seconds")  # engines of other packages may leave it out
+    lasted = f", {seconds:.1f} s" if isinstance(seconds, (int, float)) else ""
     shard = f", shard {told['number']}/{told['of']}" if (told := provenance.get("shard")) else ""
     out.line(
-        f"{provenance['engine']}{fused}{shard}: {totals.samples} samples, "
-        f"{len(totals.kinds)} populations, {', '.join(sums)}, {provenance['seconds']:.1f} s"
+        f"{provenance.get('engine', 'engine not told')}{fused}{shard}: {totals.samples} samples, "
+        f"{len(totals.kinds)} populations, {', '.join(sums)}{lasted}"
     )
     result |= {"spikes": spikes, "graded": graded}
 

@@ -16,6 +16,10 @@ from neuroport.cli.paths import Command
 def targets(name: str | None, fit: bool, as_json: bool) -> None:
     """List chips and boards; for NAME (or a TOML file) print every value with its source."""
     out = Out(as_json)
+    if fit and name is not None:
+        raise click.UsageError(
+            "--fit compares the formulas, which are the same for all targets; leave NAME out"
+        )
     if fit:
         _fit(out)
     elif name is None:

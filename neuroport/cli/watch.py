@@ -14,11 +14,9 @@ from neuroport.cli.paths import Command, any_path
 @click.command(cls=Command)
 @click.argument("folder", type=any_path)
 @click.option("--html", type=page_file, help="Write the page to a file instead, and exit.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="Port; 0, the default: any free one."
-)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0, the default: any free one.")
 @json_option
-def watch(folder: Path, html: Path | None, port: int, as_json: bool) -> None:
+def watch(folder: Path, html: Path | None, port: int | None, as_json: bool) -> None:
     """Show the training in FOLDER as a live page in the browser, until Ctrl-C.
 
     The page shows loss, accuracy, spikes, dormant neurons, gradient norms and, in integers, clipped
@@ -29,6 +27,10 @@ def watch(folder: Path, html: Path | None, port: int, as_json: bool) -> None:
     from neuroport.reporting.training_page import page
     from neuroport.reporting.training_server import TrainingServer, run_of
 
+    if html is not None and port is not None:
+        raise click.UsageError(
+            "--port is for the live page, and --html writes one to a file; give one of them"
+        )
     out = Out(as_json)
     if html is not None:
         name, epochs, written = run_of(folder)
@@ -36,7 +38,7 @@ def watch(folder: Path, html: Path | None, port: int, as_json: bool) -> None:
         out.line(f"wrote {html}: {len(epochs)} epoch{'s' * (len(epochs) != 1)}")
         out.result({"path": str(html), "epochs": len(epochs)})
         return
-    with TrainingServer(folder, port) as server:
+    with TrainingServer(folder, port or 0) as server:
         out.line(f"{folder} is shown at {server.url} (Ctrl-C ends it)")
         out.result({"folder": str(folder), "url": server.url})
         try:

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.arguments import is_flag, takes
 from neuroport.errors import FormatError, StorageError
 from neuroport.frontends.nir.cost import NirCost
-from neuroport.frontends.nir.importing import import_nir
+from neuroport.frontends.nir.importing import imported
 from neuroport.frontends.nir.quantized_parts import Record
+from neuroport.frontends.nir.reading import read as read_nir
 from neuroport.frontends.nir.writing import as_nir, to_nir
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Node
@@ -61,6 +63,7 @@ class Conversion:
         return "\n".join([*lines, *([f"{rest} nodes {KEPT}"] if rest else [])])
 
 
+@takes(one_unit=is_flag)
 def convert(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
@@ -81,7 +84,8 @@ def convert(
             (lowered for ``target``), or ``.nir`` (for other tools; it keeps the integers).
         target: of a ``.net`` file; ``lava-cpu`` by default.
         frames, dt, scale, one_unit, reset: arguments of :func:`neuroport.import_nir`, for a NIR
-            file without integers; ``dt`` also applies to a NIR file that is written.
+            file without integers; ``frames`` are also for a stock NetX file, and ``dt`` also
+            applies to a NIR file that is written.
         steps: steps of a sample, for a stock NetX file that does not state them.
 
     Raises:
@@ -98,8 +102,17 @@ def convert(
         )
     is_nir = os.fspath(source).endswith(".nir")
     if is_nir:
-        how = {"scale": scale, "one_unit": one_unit, "reset": reset}
-        made = import_nir(source, dt=dt, frames=frames, **how)  # type: ignore[arg-type]
+        if steps is not None:
+            raise FormatError(
+                f"{os.fspath(source)}: steps are for stock NetX files; those of a NIR file are in "
+                "it with its integers, or are those of frames: leave steps out"
+            )
+        network = read_nir(source)
+        # beside integers it is only that of the file to write
+        imported_dt = None if network.integers is not None and out.suffix == ".nir" else dt
+        made = imported(
+            network, dt=imported_dt, frames=frames, scale=scale, one_unit=one_unit, reset=reset
+        )
         graph, records, cost = made.graph, made.records, made.cost
     else:
         if scale != 1 or one_unit or reset != "v_reset":
@@ -111,6 +124,11 @@ def convert(
         stock = is_stock(source)
         if steps is not None and not stock:
             raise FormatError(f"{os.fspath(source)}: has steps; steps are for stock NetX files")
+        if frames is not None and not stock:
+            raise FormatError(
+                f"{os.fspath(source)}: has steps and an input; frames are for NIR files and stock "
+                "NetX files: leave them out"
+            )
         given = {"steps": steps, "frames": frames} if stock else {}
         graph, cost = read(source, **given), None
         records = tuple(Record(n.name, n.kind, (n.name,), KEPT) for n in graph)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy.typing as npt
@@ -162,6 +163,7 @@ class TrainableGraph(FrontEnd):
 
         graph = network.graph()
         check_frames(graph, frames)
+        started = time.perf_counter()
         samples = frames.shape[1]
         recorder = Recorder(graph, samples, recording(graph, record, count, granularity))
         with torch.no_grad():
@@ -179,6 +181,7 @@ class TrainableGraph(FrontEnd):
             "time": "ideal",
             "graph": graph.hash,
             "frames": frames_hash(frames),
+            "seconds": time.perf_counter() - started,
             "versions": versions("torch", "numpy"),
         }
         return recorder.trace(provenance)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.analysis.labels import check_labels
 from neuroport.reporting.summary import Accuracy, accuracies
 from neuroport.runs.accuracy import classes, confusion
 from neuroport.runs.trace import Trace
@@ -39,7 +40,8 @@ def class_tables(
     """Return the table of each run; none without labels.
 
     Raises:
-        FramesError: there are fewer labels than samples, or a run has no predictions.
+        FramesError: there are fewer labels than samples, one is no class, or a run has no
+        predictions.
     """
     if labels is None:
         return ()
@@ -49,6 +51,7 @@ def class_tables(
 
 def _table(name: str, trace: Trace, labels: npt.NDArray[Any]) -> ClassTable:
     answered = classes(trace, labels)
+    check_labels(labels, trace)
     predictions = trace.predictions
     correct = int((predictions == labels).sum()) if answered is None else answered.correct or 0
     known, numbered = np.unique(np.concatenate([labels, predictions]), return_inverse=True)

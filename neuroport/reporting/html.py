@@ -45,12 +45,14 @@ from neuroport.reporting.first_divergence import received
 from neuroport.reporting.load_bars import ROWS as LOAD_ROWS
 from neuroport.reporting.load_bars import bars
 from neuroport.reporting.raster import PANELS, ROWS, rasters
-from neuroport.reporting.summary import accuracies, seconds, verdict
+from neuroport.reporting.summary import accuracies, comparisons, seconds, verdict
 from neuroport.runs.trace import Trace, is_spiking
 from neuroport.targets.lowering import options
 from neuroport.targets.mapping import Mapping as OnChips
 from neuroport.targets.target import Target, load_chip, require_chip
 from neuroport.targets.verdict import check
+
+NEEDED = {"target": "a chip or board such as 'kapoho-point'", "got": "the run that is compared"}
 
 
 def _is_energy(value: Any, name: str) -> Any:
@@ -106,7 +108,7 @@ def report(
         energy: the estimate or the reason why there is none, if the caller has it.
         mapping: mapping to that target: the chip of each core, and the messages between chips.
         source: the network before lowering, to show the resources of other ways to carry its
-        shortcuts.
+        shortcuts on that target.
         got: another run, compared with ``trace``.
         other: the network of ``got``, if it is not ``graph``.
         comparison: the comparison of ``trace`` and ``got``, if the caller has it.
@@ -114,21 +116,34 @@ def report(
         title: title of the page; by default ``results["name"]``, or the name of the file.
 
     Raises:
-        CompareError: the trace belongs to another network or other frames, or the runs share no
-        population.
-        FramesError: there are fewer labels than samples, or a run has no predictions.
+        CompareError: the trace belongs to another network or other frames, the runs share no
+        population, or an argument lacks the one with which it is shown.
+        FramesError: there are fewer labels than samples, one is no class, or a run has no
+        predictions.
         TargetError: no such target, or it has no cores, or no time of a step or an operation.
         StorageError: the file cannot be written; an existing file is untouched.
     """
     check_file(path)
+    for name, value, needed, given in (
+        ("source", source, "target", target),
+        ("mapping", mapping, "target", target),
+        ("other", other, "got", got),
+        ("comparison", comparison, "got", got),
+    ):
+        if value is not None and given is None:
+            raise CompareError(
+                f"{name} is shown with {needed}, {NEEDED[needed]}; give {needed}, too, or leave "
+                f"{name} out"
+            )
     if target is not None:
         target = require_chip(target) if isinstance(target, Target) else load_chip(target)
     stats = statistics(graph, trace, frames)  # refuses what does not belong together
     found = dict(results or {})
+    told = comparisons(found)
     if got is not None:
         if comparison is None:
             comparison = compare(trace, got, graph=graph, other=other, frames=frames)
-        found["comparisons"] = [*(found.get("comparisons") or ()), comparison.to_dict()]
+        found["comparisons"] = [*told, comparison.to_dict()]
     tables = class_tables(trace, got, labels)
     if target is not None and energy is None:
         energy = energy_or_why(graph, trace, frames, target)
@@ -178,7 +193,7 @@ def report(
         panels=PANELS,
         stats=stats,
         activity=_activity(stats),
-        synapses={node.name: node.title() for node in graph.synapses},
+        synapses={node.name: node.title() for node in graph.nodes},
         seconds=seconds(found),
         provenance=_provenance(graph, trace, found),
         got_provenance=[] if got is None else _provenance(other or graph, got, {}),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any, TypeGuard
 
+from neuroport.errors import FormatError
+
 MOST = 1e300  # of a number, which NaN is not below either
 STAGES = {"float": "Float", "quantized": "Quantized", "lava-cpu": "Lava CPU", "loihi2": "Loihi 2"}
 
@@ -45,7 +47,7 @@ class Accuracy:
 
 def verdict(results: Mapping[str, Any]) -> Conclusion:
     """Return one sentence on all comparisons, and details in one line for each."""
-    found = [c for c in results.get("comparisons") or () if isinstance(c, Mapping)]
+    found = [c for c in comparisons(results) if isinstance(c, Mapping)]
     if not found:
         return Conclusion("none", "This run was not compared with another.")
     outcomes = [_equal(c) for c in found]
@@ -62,6 +64,21 @@ def verdict(results: Mapping[str, Any]) -> Conclusion:
         sentence = f"{len(worst)} of {len(found)} comparisons {unlike}."
     lines = [" ".join((f"{_pair(c)}: {_sentence(c)}", *_details(c, paired=True))) for c in found]
     return Conclusion(tone, sentence, tuple(lines))
+
+
+def comparisons(results: Mapping[str, Any]) -> list[Any]:
+    """Return the comparisons of the results.
+
+    Raises:
+        FormatError: they are no list.
+    """
+    found = results.get("comparisons")
+    if found is None or isinstance(found, (list, tuple)):
+        return list(found or ())
+    raise FormatError(
+        f"comparisons of the results is {found!r:.100}; give a list of comparisons, as "
+        "Comparison.to_dict gives them, or leave it out"
+    )
 
 
 def accuracies(results: Mapping[str, Any]) -> tuple[Accuracy, ...]:

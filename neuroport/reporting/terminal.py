@@ -69,7 +69,8 @@ def print_statistics(stats: Statistics, console: Console) -> None:
         _text(f"{stats.updates:,} neuron updates per sample, relays and readouts included")
     )
     if stats.not_counted:
-        console.print(_text(f"not counted, source not recorded: {', '.join(stats.not_counted)}"))
+        names = ", ".join(stats.not_counted)
+        console.print(_text(f"not counted, source not recorded step by step: {names}"))
 
 
 def _table(subject: str, columns: tuple[str, ...]) -> Table:

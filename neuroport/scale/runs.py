@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from neuroport.analysis.compare import Comparison
 from neuroport.analysis.joining import joined
-from neuroport.analysis.merge import allow_shards, read_result
+from neuroport.analysis.merge import allow_shards, keep_inputs, read_result
 from neuroport.analysis.verify import verify as verify_here
 from neuroport.arguments import (
     as_array,
@@ -95,10 +95,11 @@ def record(
     Raises:
         NeuroportError: see :func:`~neuroport.engines.running.run`.
         FramesError: there is no such shard.
-        StorageError: the file cannot be written.
+        StorageError: the file cannot be written, or is that of the network or the frames.
         BackendError: there is no such cluster, a shard failed three times, or the scheduler was
             lost. Finished shards are kept in ``PATH.shards``, and the error lists them.
     """
+    keep_inputs(path, [network, *_mapped(frames)])
     if cluster is None:
         _refuse_without_cluster(shards=shards)
         return streaming.record(
@@ -185,6 +186,14 @@ def verify(
                 break
         done.remove()
     return joined(parts, (parts[0].shard or {})["compared"])
+
+
+def _mapped(frames: Any) -> Iterator[Any]:
+    """Yield the file from which frames are read when they are used, if there is one."""
+    while frames is not None:
+        if isinstance(frames, np.memmap):
+            yield frames.filename
+        frames = getattr(frames, "base", None)
 
 
 def _refuse_without_cluster(**given: Any) -> None:

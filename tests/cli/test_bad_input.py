@@ -441,8 +441,10 @@ def test_labels_of_another_number_are_refused(refused: Refused, net: Path, digit
         (np.zeros(6), "float64"),
         (np.array(list("012345")), "<U1"),
         (np.zeros((6, 10), np.int64), "(6, 10)"),
+        (np.array([0, 1, -1, 0, 0, 0]), "label -1 of sample 2 is no class; give whole numbers"),
+        (np.array([0, 1, 0, 0, 99, 0]), "label 99 of sample 4 is no class"),
     ],
-    ids=["float", "text", "one-hot"],
+    ids=["float", "text", "one-hot", "negative", "too large"],
 )
 def test_labels_that_are_no_classes_are_refused(
     refused: Refused, net: Path, digits: Path, labels: Any, says: str
@@ -450,6 +452,9 @@ def test_labels_that_are_no_classes_are_refused(
     np.save(digits.with_name("labels.npy"), labels)
     arguments = ("run", "tiny.net", "--frames", "frames.npy", "--labels", "labels.npy")
     refused(*arguments, says=("labels.npy", says))
+    port.run(port.read(net), np.load(digits)).save(net.with_name("tiny.trace"))
+    arguments = ("report", "tiny.net", "--trace", "tiny.trace", "--labels", "labels.npy")
+    refused(*arguments, "-o", "page.html", says=("labels.npy", says))
 
 
 @pytest.mark.lava
@@ -496,6 +501,9 @@ def test_an_unknown_target_is_answered_with_those_there_are(
         (("run", "tiny.net", "--frames", "frames.npy", "--samples", "x"), ("'x'", "--samples")),
         (("train", "demo"), ("--out", "neuroport train --help")),
         (("show", "tiny.net", "--colour"), ("--colour", "neuroport show --help")),
+        (("targets", "nosuch", "--fit"), ("--fit", "leave NAME out")),
+        (("backends", "--yes"), ("--yes confirms an installation", "--install")),
+        (("watch", ".", "--html", "a.html", "--port", "80"), ("--port is for the live page",)),
     ],
 )
 def test_wrong_usage_is_one_line_that_points_at_the_help(
@@ -677,10 +685,14 @@ def test_traces_of_other_frames_cannot_be_compared(
         ("tiny.net", ("--on", "fast"), "--on is for running GOT, and tiny.trace is a trace"),
         ("tiny.trace", ("--batch", "1"), "--batch is for running GOT, and tiny.trace is a trace"),
         ("tiny.trace", ("--samples", "1"), "--samples is for running networks, and both are"),
+        ("tiny.trace", (), "--frames is for networks, and both are traces"),
+        ("tiny.net", ("--time", "chip"), "--time is for running GOT, and tiny.trace is a trace"),
+        ("tiny.net", ("--free-running",), "--free-running is for stock NetX files"),
+        ("tiny.net", ("--no-delay-shift",), "tiny.net and tiny.trace do: leave it out"),
     ],
 )
 def test_what_is_for_running_a_network_is_not_ignored_for_a_trace(
-    refused: Refused, trace: Path, want: str, given: tuple[str, str], says: str
+    refused: Refused, trace: Path, want: str, given: tuple[str, ...], says: str
 ) -> None:
     refused("compare", want, trace.name, "--frames", "frames.npy", *given, says=(says,))
 

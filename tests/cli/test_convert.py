@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 import neuroport as port
+from neuroport.frontends.converting import convert
+from neuroport.frontends.nir.reading import read as read_nir
 from neuroport.graph.store import load, save
 from tests.conftest import Neuroport
 from tests.helpers.stockfile import dense
 from tests.helpers.stockfile import file as stock_netx
 from tests.kinds.test_subtractive_lif import network as subtracting
+from tests.unit.backends.test_counting import network
 
 NIR = Path(__file__).parents[1] / "nir" / "files" / "braille.nir"
 
@@ -112,8 +115,17 @@ def test_explain_shows_what_stays_as_it_is_too(called: Neuroport, tmp_path: Path
     assert "soft1   subtractivelif        -> soft1: as it is" in whole
 
 
+def test_dt_beside_integers_is_that_of_the_file_that_is_written(tmp_path: Path) -> None:
+    stored = port.to_nir(network(), tmp_path / "a.nir")
+    made = convert(stored, tmp_path / "b.nir", dt=0.5)
+    assert made.graph.hash == network().hash
+    assert read_nir(tmp_path / "b.nir").dt == 0.5
+
+
 def test_what_cannot_be_is_one_line(called: Neuroport, tmp_path: Path) -> None:
     save(subtracting()[0], tmp_path / "a.graph")
+    np.save(tmp_path / "f.npy", np.zeros((9, 1, 3), int))
+    port.to_nir(network(), tmp_path / "a.nir")
     for words, says in (
         ((tmp_path / "a.graph", "-o", tmp_path / "b.nir"), "soft1"),
         ((tmp_path / "a.graph", "-o", tmp_path / "b.txt"), "ends in none of .graph, .net, .nir"),
@@ -122,6 +134,14 @@ def test_what_cannot_be_is_one_line(called: Neuroport, tmp_path: Path) -> None:
         ((tmp_path / "a.graph", "-o", tmp_path / "b.graph", "--target", "loihi2"), "not lowered"),
         ((tmp_path / "a.graph", "-o", tmp_path / "b.nir", "--target", "nonsense"), "not lowered"),
         ((tmp_path / "a.graph", "-o", tmp_path / "b.net", "--steps", "3"), "has steps"),
+        (
+            (tmp_path / "a.graph", "-o", tmp_path / "b.net", "--frames", tmp_path / "f.npy"),
+            "frames",
+        ),
+        ((tmp_path / "a.nir", "-o", tmp_path / "b.net", "--steps", "3"), "steps are for stock"),
+        ((tmp_path / "a.nir", "-o", tmp_path / "b.net", "--dt", "1"), "leave dt, scale"),
+        ((tmp_path / "a.nir", "-o", tmp_path / "b.nir", "--dt", "0"), "dt is 0"),
+        ((NIR, "-o", tmp_path / "b.graph", "--dt", "nan"), "dt is nan; give the seconds of a step"),
     ):
         done = called("convert", *words)
         assert done.returncode in (1, 2)

@@ -105,8 +105,8 @@ def test_compare_takes_counts_on_either_side(called: Neuroport, folder: Path) ->
     trace.counts["second"][1, 0, 0, 0] += 1
     trace.save(folder / "wrong.trace")
     # with a network at hand, too: no step is known that could be explained
-    for want in ("full.trace", "a.graph"):
-        done = called("compare", want, "wrong.trace", "--frames", "frames.npy", cwd=folder)
+    for want, *frames in (("full.trace",), ("a.graph", "--frames", "frames.npy")):
+        done = called("compare", want, "wrong.trace", *frames, cwd=folder)
         assert done.returncode == 1, done.stderr
         assert "population 'second', sample 1, counter (0, 0, 0)" in done.stdout
 

@@ -73,15 +73,28 @@ def test_check_of_a_file_without_a_network_tells_both(called: Neuroport, tmp_pat
     assert called("lower", path, "-o", tmp_path / "new.net").returncode == 2
 
 
-def test_a_stock_file_runs_reports_and_becomes_a_graph(called: Neuroport, stock_file: Path) -> None:
+def test_a_stock_file_runs_and_reports(called: Neuroport, stock_file: Path) -> None:
     folder = stock_file.parent
-    frames, trace, graph = folder / "frames.npy", folder / "a.trace", folder / "a.graph"
+    frames, trace = folder / "frames.npy", folder / "a.trace"
     ran = called("run", stock_file, "--frames", frames, "-o", trace, "--json")
     assert ran.returncode == 0, ran.stderr
     assert set(json.loads(ran.stdout)["spikes"]) == {"layer0", "layer1"}
     page = folder / "page.html"
     done = called("report", stock_file, "--trace", trace, "-o", page)
     assert done.returncode == 0, done.stderr
+    np.save(frames, 3 * np.load(frames))  # which need more bits than the spikes of the file
+    assert called("run", stock_file, "--frames", frames, "-o", trace).returncode == 0
+    bare = called("report", stock_file, "--trace", trace, "-o", page)
+    assert bare.returncode == 2
+    assert "give the --frames of that run" in bare.stderr
+    done = called("report", stock_file, "--trace", trace, "--frames", frames, "-o", page)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stock_file_becomes_a_graph(called: Neuroport, stock_file: Path) -> None:
+    folder = stock_file.parent
+    frames, trace, graph = folder / "frames.npy", folder / "a.trace", folder / "a.graph"
+    assert called("run", stock_file, "--frames", frames, "-o", trace).returncode == 0
     lowered = called("lower", stock_file, "--steps", 5, "-o", graph)
     assert lowered.returncode == 0, lowered.stderr
     same = called("compare", trace, graph, "--frames", frames)

@@ -154,8 +154,13 @@ def test_frames_of_stored_integers_are_checked_and_not_scaled(tmp_path: Path) ->
     assert port.import_nir(path, frames=frames).frames is not None
     with pytest.raises(FramesError, match="the network takes"):
         port.import_nir(path, frames=frames[:5])
-    with pytest.raises(FramesError, match="leave scale, one_unit and reset out"):
+    with pytest.raises(FramesError, match="leave dt, scale, one_unit and reset out"):
         port.from_nir(path, frames=frames, scale=0.5)
+    with pytest.raises(FramesError, match="leave dt, scale, one_unit and reset out"):
+        port.import_nir(path, dt=3)
+    for dt in (0, "x", np.nan, np.inf, True):
+        with pytest.raises(FormatError, match=r"dt is .*; give the seconds of a step"):
+            port.from_nir(path, dt=dt)  # type: ignore[arg-type]
 
 
 def test_what_is_no_network_is_told(tmp_path: Path) -> None:

@@ -364,6 +364,9 @@ def test_dt_of_the_metadata_is_taken_and_another_one_warned_of() -> None:
     stated, frames = chain(*nodes, dt=0.002), spikes(4)
     want = port.from_nir(chain(*nodes), dt=0.002, frames=frames)
     assert port.from_nir(stated, frames=frames).hash == want.hash
+    with pytest.warns(NeuroportWarning, match="metadata state steps of 0.002 s") as warned:
+        port.import_nir(stated, dt=0.001, frames=frames)
+    assert warned[0].filename == __file__
     with pytest.warns(NeuroportWarning, match="metadata state steps of 0.002 s"):
         other = port.from_nir(stated, dt=0.001, frames=frames)
     assert other.hash == port.from_nir(chain(*nodes), dt=0.001, frames=frames).hash

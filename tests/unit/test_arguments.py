@@ -25,6 +25,7 @@ GRAPH = Graph(
     ],
     steps=2,
 )
+OTHER = Graph([n.replace(threshold=7) if n.name == "spikes" else n for n in GRAPH], steps=2)
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 4, 4))
 TRACE = port.run(GRAPH, FRAMES)
 NET = torch.nn.Linear(2, 2)
@@ -156,6 +157,45 @@ NET = torch.nn.Linear(2, 2)
         (
             lambda: port.report(GRAPH, TRACE, "a.html", labels=[0.0, 1.0, 0.0, 1.0, 0.5]),
             ("labels are float64 (5,); give integers (N,), the class of each sample",),
+        ),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", results={"comparisons": 3}),
+            ("comparisons of the results is 3; give a list",),
+        ),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", source=GRAPH),
+            (
+                "source is shown with target",
+                "'kapoho-point'; give target, too, or leave source out",
+            ),
+        ),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", other=GRAPH),
+            ("other is shown with got", "give got, too, or leave other out"),
+        ),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", comparison=port.compare(TRACE, TRACE)),
+            ("comparison is shown with got",),
+        ),
+        (
+            lambda: port.compare(TRACE, TRACE, frames=FRAMES),
+            ("frames explains where the runs differ", "give graph, or leave frames out"),
+        ),
+        (
+            lambda: port.compare(TRACE, TRACE, other=GRAPH),
+            ("other explains where the runs differ", "give graph, or leave other out"),
+        ),
+        (
+            lambda: port.compare(TRACE, TRACE, graph=GRAPH, frames=FRAMES[:, :3]),
+            ("these are not the frames of the runs",),
+        ),
+        (
+            lambda: port.compare(TRACE, TRACE, graph=GRAPH, other=OTHER),
+            ("the trace is of network", "give the graph that was run"),
+        ),
+        (
+            lambda: port.minimize(GRAPH, "fast", FRAMES, on="refrence"),
+            ("on is the engine of other", "other is an engine itself"),
         ),
     ],
 )

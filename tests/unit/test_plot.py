@@ -175,6 +175,9 @@ def test_confusion_of_a_trained_network_is_that_of_its_predictions(zoo: Any, roo
     drawn = plot.confusion(trace, labels).images[0].get_array()
     np.testing.assert_array_equal(drawn, want[: len(drawn), : len(drawn)])
     assert drawn.sum() == trace.samples
+    for wrong in (10, -1, 10**6):
+        with pytest.raises(FramesError, match=f"label {wrong} of sample 1 is no class; give whole"):
+            plot.confusion(trace, [labels[0], wrong])
 
 
 def test_cores_are_those_of_the_estimate(zoo: Any) -> None:
@@ -235,6 +238,19 @@ def states_of(network: Any, trace: Any, frames: Any, name: str) -> Any:
         windows = windows[:, :, :, ::stride, ::stride]
         total = total + (np.einsum("tnchwij,ocij->tnohw", windows, kernel) << synapse.exponent)
     return total
+
+
+def test_a_run_of_another_network_is_not_drawn(zoo: Any) -> None:
+    network, frames, trace = zoo
+    name = next(node.name for node in network.synapses)
+    nodes = [n.replace(weight=-n.weight) if n.name == name else n for n in network]
+    other = Graph(nodes, network.steps, network.interval)
+    for draw in (
+        lambda: plot.ranges(other, trace, frames),
+        lambda: plot.potential(other, trace, frames, "readout.potential", (3,)),
+    ):
+        with pytest.raises(CompareError, match="the trace is of network"):
+            draw()
 
 
 def test_thresholds_are_the_integers_of_the_network(zoo: Any) -> None:

@@ -111,7 +111,7 @@ def import_nir(
     Args:
         source: path of a ``.nir`` file, or a ``nir.NIRGraph``.
         dt: duration of a step in seconds; needed unless the metadata states it (``dt`` of the graph
-            or its nodes).
+            or its nodes). Not for neuroport's own integers, which have steps.
         frames: integers (T, N, *shape), spikes or graded; for several inputs a dictionary by name.
             They determine the length of a sample and the size of messages.
         scale: the real value of an integer frame of 1, such as 1/255 for pixels.
@@ -131,14 +131,39 @@ def import_nir(
     Warns:
         NeuroportWarning: the given ``dt`` differs from the metadata's.
     """
+    return imported(
+        read(source),
+        dt=dt,
+        frames=frames,
+        scale=scale,
+        integers=integers,
+        reset=reset,
+        one_unit=one_unit,
+        measure=measure,
+    )
+
+
+def imported(
+    network: Network,
+    *,
+    dt: float | None = None,
+    frames: Frames | None = None,
+    scale: float = 1.0,
+    integers: bool = True,
+    reset: str = "v_reset",
+    one_unit: bool = False,
+    measure: bool = True,
+) -> NirImport:
+    """Import a NIR network that was read; see :func:`import_nir`."""
     scale = real_scale(scale)
-    network = read(source)
+    _check_dt(dt)
     if integers and network.integers is not None:
-        if scale != 1 or one_unit or reset != "v_reset" or isinstance(frames, Mapping):
+        given_too = dt is not None or scale != 1 or one_unit or reset != "v_reset"
+        if given_too or isinstance(frames, Mapping):
             raise FramesError(
                 f"{network.where}: holds integers, which take frames of one input, as they are; "
-                "leave scale, one_unit and reset out, or have it quantized again (integers=False, "
-                "--no-integers)"
+                "leave dt, scale, one_unit and reset out, or have it quantized again "
+                "(integers=False, --no-integers)"
             )
         graph, records = stored_graph(network)
         whole = None if frames is None else np.asarray(frames)
@@ -183,16 +208,22 @@ def _check_reset(network: Network, reset: str) -> None:
             )
 
 
+def _check_dt(dt: object) -> None:
+    if dt is None:
+        return
+    number = isinstance(dt, (int, float, np.number)) and not isinstance(dt, bool)
+    if not number or not 0 < dt < math.inf:  # type: ignore[operator]
+        raise FormatError(f"dt is {hdf5.short(dt)}; give the seconds of a step, a number above 0")
+
+
 def _dt(network: Network, dt: float | None) -> float:
     if dt is not None:
-        if isinstance(dt, bool) or not isinstance(dt, (int, float, np.number)) or not dt > 0:
-            raise FormatError(f"dt is {dt!r}; give the seconds of a step")
         if network.dt is not None and not np.isclose(network.dt, dt, rtol=1e-6):
             warnings.warn(
                 f"{network.where}: its metadata state steps of {network.dt:g} s, yours of {dt:g} s "
                 "are taken",
                 NeuroportWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return float(dt)
     if network.dt is not None:

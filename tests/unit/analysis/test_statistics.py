@@ -8,10 +8,13 @@ from itertools import product
 import numpy as np
 import pytest
 
+from neuroport.analysis.energy import energy
 from neuroport.analysis.statistics import Statistics, fan_out, statistics
 from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, FramesError
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.delay import Delay
+from neuroport.graph.kinds.lif import Recurrent
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace
@@ -149,6 +152,77 @@ def test_summed_inputs_each_send_their_own_messages() -> None:
     assert join.ceiling == 72
 
 
+def one_by_one(graph: Graph, sent: dict[str, np.ndarray]) -> tuple[int, int]:
+    """Operations, and those of a chip, which copies currents: each message, each weight."""
+
+    def origins(name: str, late: int = 0) -> list[tuple[str, int]]:
+        node = graph[name]
+        if not isinstance(node, Delay):
+            return [(name, late)]
+        return [found for each in node.inputs for found in origins(each, late + node.steps)]
+
+    plain = chip = 0
+    for node in graph:
+        if isinstance(node, Dense):
+            weight, delay = node.weight, np.broadcast_to(node.delay, node.weight.shape)
+            heard = [found for name in node.inputs for found in origins(name)]
+            copies = [name for p in graph.populations for name in p.inputs].count(node.name)
+        elif isinstance(node, Recurrent):
+            weight, delay = node.weight, np.ones_like(node.weight)
+            heard, copies = [(node.name, 0)], 1
+        else:
+            continue
+        for source, late in heard:
+            for step, _, neuron in np.argwhere(sent[source]):
+                for to in np.flatnonzero(weight[:, neuron]):
+                    if step + late + delay[to, neuron] < graph.steps:
+                        plain, chip = plain + 1, chip + copies
+    return plain, chip
+
+
+def every_delay() -> tuple[Graph, np.ndarray]:
+    """A network in which messages take longer in every way, and currents are taken twice."""
+    random = np.random.default_rng(5)
+    nodes: list[Node] = [
+        Input("input", (4,), bits=1),
+        Dense("in", ("input",), 2 * random.integers(0, 9, (5, 4))),
+        Lif("twice", ("in", "in"), threshold=20),
+        Lif("once", ("in",), threshold=15),
+        Delay("both", ("twice", "once"), 1),
+        Dense(
+            "late",
+            ("both",),
+            2 * random.integers(0, 4, (5, 5)),
+            delay=random.integers(0, 4, (5, 5)),
+        ),
+        Recurrent("itself", ("late",), 2 * random.integers(0, 3, (5, 5)), threshold=9),
+        Dense("out", ("itself", "both"), 2 * random.integers(0, 2, (2, 5))),
+        Readout("readout", ("out",)),
+    ]
+    return Graph(nodes, steps=5), random.integers(0, 2, (5, 3, 4))
+
+
+def test_operations_of_messages_that_take_longer_are_those_of_energy_and_of_a_count() -> None:
+    graph, given = every_delay()
+    trace = Reference().run(graph, given)
+    plain, chip = one_by_one(graph, {**trace.messages, "input": given})
+    stats, work = statistics(graph, trace, given), energy(graph, trace, given).work
+    assert round(3 * stats.operations, 6) == plain
+    assert round(3 * (work.accumulates + work.multiplies), 6) == plain
+    assert round(3 * work.chip_operations, 6) == chip > plain
+    assert stats.not_counted == ()
+    assert [s.name for s in stats.synapses] == ["in", "late", "itself", "out"]
+    ones = {name: np.ones_like(array) for name, array in trace.messages.items()}
+    assert 3 * stats.ceiling == one_by_one(graph, {**ones, "input": np.ones_like(given)})[0]
+
+
+def test_counts_do_not_tell_which_messages_come_too_late() -> None:
+    graph, given = every_delay()
+    stats = statistics(graph, Reference().run(graph, given, record="counts"), given)
+    assert stats.not_counted == ("late", "itself", "out")
+    assert [s.missing for s in stats.synapses[1:]] == [("both",), ("itself",), ("both",)]
+
+
 def test_spikes_and_rates_are_means_per_neuron_sample_and_step() -> None:
     graph, trace, _ = run()
     stats = statistics(graph, trace)
@@ -229,6 +303,16 @@ def test_a_trace_of_another_network_is_refused() -> None:
     cut = Trace({"first": trace["first"][:2]}, {"first": "lif"})
     with pytest.raises(CompareError, match="first: the trace holds"):
         statistics(graph, cut)
+
+
+def test_a_trace_of_a_network_of_the_same_shapes_is_refused() -> None:
+    graph, trace, given = run()
+    weight = graph["stem"].weight.copy()  # type: ignore[attr-defined]
+    weight[weight != 0] = 2
+    nodes = [node.replace(weight=weight) if node.name == "stem" else node for node in graph]
+    other = Graph(nodes, graph.steps, graph.interval)
+    with pytest.raises(CompareError, match=f"of network {graph.hash[:12]}, the graph is"):
+        statistics(other, trace, given)
 
 
 def test_frames_of_another_run_are_refused() -> None:

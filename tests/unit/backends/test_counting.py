@@ -399,6 +399,9 @@ def test_messages_past_a_delay_are_named_as_not_counted() -> None:
 
 def test_statistics_refuse_counts_of_another_network() -> None:
     counts = port.run(network(), frames(), record="counts")
+    with pytest.raises(CompareError, match="the trace is of network"):
+        statistics(Graph(network().nodes, 4), counts)
+    counts = replace(counts, provenance={})
     with pytest.raises(CompareError, match="counted 5 steps, the graph has 4"):
         statistics(Graph(network().nodes, 4), counts)
     with pytest.raises(CompareError, match="the trace holds"):

@@ -19,6 +19,8 @@ from neuroport.engines.table import ENGINES, engines, ready
 from neuroport.errors import BackendError, FramesError, NeuroportWarning
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Readout
+from neuroport.graph.store import save
+from tests.conftest import Neuroport
 from tests.helpers.distribution import distribution
 
 PACKAGE = Path(port.__file__).parent
@@ -86,6 +88,23 @@ def test_an_engine_of_another_package_runs_by_its_name(theirs: Path) -> None:
     with port.prepare(graph(), "theirs") as prepared:
         assert prepared.run(FRAMES[:, :2]).provenance["level"] == 1
     assert list(engines()) == ["reference", "fast", "lava-cpu", "loihi2", "theirs"]
+
+
+def test_an_engine_need_not_tell_how_long_it_ran(
+    theirs: Path, called: Neuroport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "their_engine", raising=False)
+    silent = THEIRS.replace(
+        "            return trace\n",
+        "            del trace.provenance['seconds']\n            return trace\n",
+    )
+    (theirs / "their_engine.py").write_text(silent)
+    save(graph(), tmp_path / "a.graph")
+    np.save(tmp_path / "f.npy", FRAMES)
+    done = called("run", "a.graph", "--frames", "f.npy", "--on", "theirs", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("theirs: 5 samples, 2 populations, ")
+    assert " s\n" not in done.stdout
 
 
 def test_without_its_package_the_engine_is_unknown() -> None:

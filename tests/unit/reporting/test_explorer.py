@@ -208,6 +208,15 @@ def test_too_few_labels_are_refused(runs: TwoRuns, tmp_path: Path) -> None:
         report(runs.graph, runs.want, tmp_path / "a.html", labels=runs.labels[:2])
 
 
+def test_labels_that_are_no_class_are_refused(runs: TwoRuns, tmp_path: Path) -> None:
+    classes = runs.want.output.shape[1]
+    for wrong in (classes, -1):
+        labels = np.array(runs.labels).astype(np.int64)
+        labels[3] = wrong
+        with pytest.raises(FramesError, match=f"label {wrong} of sample 3 is no class; give whole"):
+            report(runs.graph, runs.want, tmp_path / "a.html", labels=labels)
+
+
 def test_of_many_classes_those_with_mistakes_are_shown(runs: TwoRuns) -> None:
     from neuroport.reporting.class_tables import MOST, class_tables
 

@@ -239,8 +239,10 @@ def test_what_the_trace_lacks_is_said(tmp_path: Path) -> None:
     kept = {name: array for name, array in trace.messages.items() if "carry" not in name}
     partial = Trace(kept, {name: trace.kinds[name] for name in kept}, trace.provenance)
     shown = words(report(graph, partial, tmp_path / "report.html").read_text())
-    assert "Not counted, because their source is not in the trace: stem, last.carry0" in shown
-    assert "last.carry0 not recorded" in shown
+    assert (
+        "Not counted, because their source is not recorded step by step: stem, last.carry0" in shown
+    )
+    assert "last.carry0 not recorded step by step" in shown
     assert "Total of those counted" in shown
 
 
@@ -276,6 +278,17 @@ def test_frames_of_another_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FramesError, match="2 samples of frames, 4 in the trace"):
         report(graph, trace, tmp_path / "report.html", frames=frames[:, :2])
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_trace_of_a_network_of_the_same_shapes_is_refused(tmp_path: Path) -> None:
+    graph, trace = run()
+    nodes = [n.replace(weight=-n.weight) if n.name == "stem" else n for n in graph]
+    other = Graph(nodes, graph.steps, graph.interval)
+    with pytest.raises(CompareError, match="the trace is of network"):
+        report(other, trace, tmp_path / "report.html")
+    with pytest.raises(CompareError, match="the trace is of network"):
+        report(graph, trace, tmp_path / "report.html", got=trace, other=other)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_input_that_one_network_lacks_has_its_column(tmp_path: Path) -> None:
@@ -447,7 +460,7 @@ def test_the_terminal_shows_statistics_and_what_is_missing() -> None:
     text = printed((print_statistics, statistics(graph, trace)))
     assert re.search(r"stem +spikes +[\d,]+ +not counted", text)
     assert "Total of those counted" in text
-    assert "not counted, source not recorded: stem" in text
+    assert "not counted, source not recorded step by step: stem" in text
 
 
 def test_results_may_be_empty_on_the_terminal() -> None:

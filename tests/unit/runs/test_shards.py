@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.errors import CompareError, FormatError, FramesError
+from neuroport.errors import CompareError, FormatError, FramesError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout
+from neuroport.graph.store import save
 from neuroport.runs.shards import Shard
 from neuroport.runs.trace import Trace
 from neuroport.runs.trace_file import StoredTrace
@@ -134,6 +135,31 @@ def test_a_part_may_be_an_integer_of_numpy(tmp_path: Path) -> None:
 def test_a_part_of_no_number_of_samples_is_refused(tmp_path: Path, part: int) -> None:
     with pytest.raises(FramesError, match=f"part is {part!r}; give a whole number from 1 on"):
         port.record(network(), frames(), tmp_path / "a.trace", part=part)
+
+
+def test_nothing_is_written_over_what_is_read(tmp_path: Path) -> None:
+    """Neither by its name nor by another one."""
+    net, held, link = (tmp_path / name for name in ("a.graph", "f.npy", "link.npy"))
+    save(network(), net)
+    np.save(held, frames())
+    link.symlink_to(held)
+    shards = [tmp_path / f"{number}.trace" for number in (1, 2)]
+    for number, path in enumerate(shards, 1):
+        port.record(net, frames(), path, shard=f"{number}/2").close()
+    before = {path: path.read_bytes() for path in (net, held, *shards)}
+    mapped = np.load(held, mmap_mode="r")
+    with StoredTrace(shards[1]) as stored:
+        for write, path in (
+            (lambda: port.record(net, frames(), net), net),
+            (lambda: port.record(str(net), mapped[:, :9], held), held),
+            (lambda: port.record(network(), mapped, link), held),
+            (lambda: port.record(net, mapped, held, cluster="local:1"), held),
+            (lambda: port.merge(shards, tmp_path / "." / "1.trace"), shards[0]),
+            (lambda: port.merge([shards[0], stored], shards[1]), shards[1]),
+        ):
+            with pytest.raises(StorageError, match=f"written over {path}, which is read"):
+                write()
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_frames_that_change_while_they_run_are_refused(tmp_path: Path) -> None:

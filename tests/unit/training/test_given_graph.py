@@ -168,11 +168,13 @@ def test_a_graph_is_given_to_train_and_its_folder_to_every_verb(
         ("frames", "run", "-o", "f.npy", "--samples", 4),
         ("lower", "b.graph", "-o", "c.graph"),
         ("export", "c.graph", "-o", "c.net"),
+        ("run", "run", "--frames", "f.npy", "-o", "run.trace"),
         ("compare", "run", "c.net", "--frames", "f.npy"),
     ):
         done = called(*verb, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert "0 differ" in done.stdout
+    assert port.Trace.load(tmp_path / "run.trace").provenance["seconds"] > 0
 
 
 @pytest.mark.parametrize(
