@@ -38,12 +38,27 @@ epochs = 1
 """
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def run_together(script: str, folder: Path) -> str:
+    """What two processes that run a script with a folder say on stdout."""
+    (folder / "script.py").write_text(script)
+    done = subprocess.run(
+        [*TORCHRUN, str(folder / "script.py"), str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def train_together(recipe: Path, folder: Path) -> str:
     """What two processes that torchrun starts say on stdout."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc-per-node", "2", "-m", "neuroport"]
     running = subprocess.Popen(
-        [*command, "train", str(recipe), "-o", str(folder), "--json"],
+        [*TORCHRUN, "-m", "neuroport", "train", str(recipe), "-o", str(folder), "--json"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -164,17 +179,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes have joined norms, and trained on samples that note who read them."""
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("together")
-    (folder / "script.py").write_text(NORMS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", str(folder / "script.py"), str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
-    (folder / "stdout").write_text(done.stdout)
+    (folder / "stdout").write_text(run_together(NORMS, folder))
     return folder
 
 
@@ -217,16 +222,7 @@ for n in range(60):
 def test_groups_end_sixty_times(tmp_path: Path) -> None:
     """Gloo's threads let go of what was exchanged at any time, the end of the group included."""
     pytest.importorskip("torch")
-    (tmp_path / "script.py").write_text(ROUNDS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", str(tmp_path / "script.py"), str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    run_together(ROUNDS, tmp_path)
 
 
 WAITS = """\
@@ -246,9 +242,8 @@ with group() as together:
 def test_processes_end_with_a_torchrun_that_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "script.py").write_text(WAITS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     running = subprocess.Popen(
-        [*torchrun, "--nproc-per-node", "2", str(tmp_path / "script.py"), str(tmp_path)],
+        [*TORCHRUN, str(tmp_path / "script.py"), str(tmp_path)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SAMPLES = 8  # number of samples on which potentials are measured
-FEW_UNITS = 64  # of a threshold, with which rounding changes about one spike in a hundred
+FEW_UNITS = 64  # of a threshold, below which rounding is told
 
 
 @dataclass(frozen=True, eq=False)

@@ -172,12 +172,10 @@ def _share_memory(func: Any, args: Any, kwargs: Any, found: Any) -> None:
         made = []
     views = [each for each in made if isinstance(each, Tensor)]
     places = {probe.untyped_storage()._cdata: given[at] for at, probe in probes.items()}
-    if len(views) != len(results):  # unknown: as if all were views of the first
-        for each in results:
-            each.memory = next(iter(given.values())).memory
-        return
-    for each, view in zip(results, views, strict=True):
-        source = places.get(view.untyped_storage()._cdata)
+    sources = [places.get(view.untyped_storage()._cdata) for view in views]
+    if len(sources) != len(results):  # unknown: as if all were views of the first
+        sources = [next(iter(given.values()))] * len(results)
+    for each, source in zip(results, sources, strict=True):
         if source is not None:
             each.memory, each._stamp = source.memory, source.memory.writes
 
